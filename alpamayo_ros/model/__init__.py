@@ -1,0 +1,1 @@
+"""The model: configuration, weights, vision and text towers, action expert, kinematics."""

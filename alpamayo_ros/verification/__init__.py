@@ -1,0 +1,1 @@
+"""Comparing this implementation with recorded results of the released one (``alpamayo verify``)."""
