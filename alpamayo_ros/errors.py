@@ -1,4 +1,4 @@
-"""The errors the planner core raises; each message names the thing, the value and what is expected."""
+"""The errors the planner core raises: a message names the thing, its value, what is expected."""
 
 from __future__ import annotations
 

@@ -23,7 +23,14 @@ from alpamayo_ros.model.sampling import Sampling
 from alpamayo_ros.ranking import rank
 from alpamayo_ros.settings import PlannerSettings
 from alpamayo_ros.types import (
-    HISTORY_DT_NS, HISTORY_STEPS, CameraFrame, Candidate, Observation, Plan, Reasoning)
+    HISTORY_DT_NS,
+    HISTORY_STEPS,
+    CameraFrame,
+    Candidate,
+    Observation,
+    Plan,
+    Reasoning,
+)
 
 
 class Stopwatch:

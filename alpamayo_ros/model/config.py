@@ -69,7 +69,7 @@ class TextGeometry:
             raise CheckpointError(f"{where}: RoPE is {rope!r} with theta {theta!r}; expected a "
                                   "'rope_theta' and an 'mrope_section' of three sizes")
         if rope.get('rope_type', 'default') != 'default' or not rope.get('mrope_interleaved', True):
-            raise CheckpointError(f"{where}: RoPE is {rope!r}; expected the interleaved default")
+            raise CheckpointError(f'{where}: RoPE is {rope!r}; expected the interleaved default')
         if config.get('hidden_act', 'silu') != 'silu':
             raise CheckpointError(f"{where}: 'hidden_act' is {config['hidden_act']!r}; expected "
                                   "'silu'")
@@ -189,7 +189,8 @@ def resolve_backbone(name: str, checkpoint: Path) -> Path:
         return local.resolve()
     if Path(name).is_absolute() or name.startswith('.') or name.count('/') != 1:
         raise CheckpointError(f"'vlm_name_or_path' is {name!r}, but {local} is no directory; "
-                              'expected a directory or a hub name such as Qwen/Qwen3-VL-8B-Instruct')
+                              'expected a directory, or a hub name such as '
+                              'Qwen/Qwen3-VL-8B-Instruct')
     from huggingface_hub import snapshot_download
     try:
         return Path(snapshot_download(name, allow_patterns=['*.json', '*.txt', '*.jinja']))
@@ -221,7 +222,7 @@ def _tokenizers(config: Mapping[str, Any], where: str
     else:
         offset = int(future.get('num_bins', 3000 if discrete else 1000))
     if _target(history) != 'DeltaTrajectoryTokenizer':
-        raise CheckpointError(f"{where}: the history tokenizer is {_target(history)!r}; expected "
+        raise CheckpointError(f'{where}: the history tokenizer is {_target(history)!r}; expected '
                               'DeltaTrajectoryTokenizer')
     return DeltaTokenizer.from_config(history), offset, discrete
 

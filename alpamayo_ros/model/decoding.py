@@ -41,8 +41,9 @@ def encode_images(model: AlpamayoModel, patches: Sequence[Tensor],
 
 
 @torch.inference_mode()
-def prefill(model: AlpamayoModel, cache: KVCache, ids: Tensor, grids: Sequence[tuple[int, int, int]],
-            features: Tensor, deepstack: Sequence[Tensor]) -> tuple[Tensor, int]:
+def prefill(model: AlpamayoModel, cache: KVCache, ids: Tensor,
+            grids: Sequence[tuple[int, int, int]], features: Tensor, deepstack: Sequence[Tensor]
+            ) -> tuple[Tensor, int]:
     """Run the prompt ids (L,); room for it must have been reserved.
 
     Returns the logits (1, vocab) of what follows and ``rope_delta``, see ``prompt_positions``.

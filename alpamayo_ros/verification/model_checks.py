@@ -18,8 +18,13 @@ from alpamayo_ros.types import ImagePatches
 from alpamayo_ros.verification.cases import Case, read_cases
 from alpamayo_ros.verification.loop import MAX_DISTANCE_RATIO, sensitivity
 from alpamayo_ros.verification.result import (
-    ACTION_TOLERANCE, PATCH_MEAN_TOLERANCE, PATCH_TOLERANCE, ROTATION_TOLERANCE, XYZ_TOLERANCE_M,
-    Check)
+    ACTION_TOLERANCE,
+    PATCH_MEAN_TOLERANCE,
+    PATCH_TOLERANCE,
+    ROTATION_TOLERANCE,
+    XYZ_TOLERANCE_M,
+    Check,
+)
 
 RECORDED_MIN_PIXELS, RECORDED_MAX_PIXELS = 4096, 9216
 """The image budget of recorded cases, unless a case says ``min_pixels`` and ``max_pixels``."""

@@ -1,4 +1,4 @@
-"""One denoising step of the action expert, as the module that every backend runs or is made from."""
+"""One denoising step of the action expert: the module that backends run or are made from."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class ExpertContext:
 
 @dataclass(frozen=True)
 class Guidance:
-    """Navigation guidance: the context without the instruction, and the weight of the difference."""
+    """Navigation guidance: the context without the instruction, and the difference's weight."""
 
     without: ExpertContext
     weight: float

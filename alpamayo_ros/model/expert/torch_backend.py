@@ -23,7 +23,8 @@ class TorchExpert:
         self._step: ExpertStep | None = ExpertStep(model)
         self._dtype = model.dtype
 
-    def _velocity(self, context: ExpertContext, waypoints: int) -> Callable[[Tensor, Tensor], Tensor]:
+    def _velocity(self, context: ExpertContext, waypoints: int
+                  ) -> Callable[[Tensor, Tensor], Tensor]:
         """The velocity field in one context, everything that does not change computed once."""
         step, cache = self._step, context.cache
         if step is None:

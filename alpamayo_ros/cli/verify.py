@@ -1,0 +1,52 @@
+"""``alpamayo verify``: are the numbers those of the released model?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+HELP = 'compare every stage with recorded results of the released implementation'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument('directory', type=Path,
+                        help='directory with recorded results, such as test/data/golden')
+    parser.add_argument('--device', default='cpu', help="'cpu', 'cuda' or 'cuda:N' (default: cpu)")
+    parser.add_argument('--json', type=Path, help='write the table to this file as JSON too')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status 0: all within tolerance; 1: something is not; 2: nothing could be compared."""
+    import torch
+
+    from alpamayo_ros.verification.cases import find_checkpoints, find_units
+    from alpamayo_ros.verification.model_checks import verify_checkpoint
+    from alpamayo_ros.verification.result import table
+    from alpamayo_ros.verification.unit_checks import verify_units
+    if not args.directory.is_dir():
+        print(f"'{args.directory}' is no directory; expected one with recorded results")
+        return 2
+    checkpoints, units = find_checkpoints(args.directory), find_units(args.directory)
+    if not checkpoints and not units:
+        print(f"'{args.directory}' holds no recorded results; expected directories with "
+              'config.json and cases.json, or a units.safetensors')
+        return 2
+    checks = [check for path in checkpoints
+              for check in verify_checkpoint(path, device=args.device)]
+    checks += [check for path in units for check in verify_units(path)]
+    print(table(checks))
+    failed = [check for check in checks if not check.passed]
+    undecided = [check for check in checks if check.decided_by_note]
+    print(f'\n{len(checks) - len(failed)} of {len(checks)} checks passed, torch '
+          f'{torch.__version__}, {args.device}')
+    if undecided:
+        print(f'{len(undecided)} of them are beyond the tolerance but within what float32 rounding '
+              'alone does to these cases: see the notes, and docs/numerics.md')
+    if args.json:
+        rows = [{**asdict(check), 'passed': check.passed} for check in checks]
+        args.json.write_text(json.dumps({'torch': torch.__version__, 'device': args.device,
+                                         'checks': rows}, indent=1) + '\n')
+    return 1 if failed else 0
