@@ -1,0 +1,1 @@
+"""Recorded drives: making, playing and recording them, and the demo that shows one planned."""

@@ -1,0 +1,257 @@
+"""The synthetic drive: geometry, stamps, determinism, and the one that ships with the package."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from rosbags.typesys import Stores, get_typestore
+
+from alpamayo_ros.cameras import SIX_CAMERA_RIG
+from alpamayo_ros.drive.bag import Bag, BagError
+from alpamayo_ros.drive.drive_data import DriveData
+from alpamayo_ros.drive.make import (
+    ODOMETRY_TOPIC,
+    PHASES_MS,
+    START_NS,
+    DriveSettings,
+    image_topic,
+    info_topic,
+    make_drive,
+)
+from alpamayo_ros.drive.render import render
+from alpamayo_ros.drive.rig import DEMO_RIG
+from alpamayo_ros.drive.scene import SOLID, EgoMotion, Lane, Quads, street
+from alpamayo_ros.images import decode_compressed
+from alpamayo_ros.resources import share_path
+
+STORE = get_typestore(Stores.ROS2_JAZZY)
+SMALL = DriveSettings(seconds=0.6, seed=3, width=128, height=72)
+
+
+def stamp_ns(message):
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+
+def read(bag, topic):
+    msgtype = bag.topics[topic].msgtype
+    return [(m.stamp_ns, STORE.deserialize_cdr(m.data, msgtype)) for m in bag.messages([topic])]
+
+
+@pytest.fixture(scope='module')
+def shipped():
+    with Bag(share_path('resource', 'demo_drive')) as bag:
+        yield bag
+
+
+@pytest.fixture(scope='module')
+def small(tmp_path_factory):
+    path = tmp_path_factory.mktemp('drive') / 'small'
+    make_drive(path, SMALL)
+    with Bag(path) as bag:
+        yield bag
+
+
+def test_shipped_drive_fits_and_has_six_cameras_and_odometry(shipped):
+    assert sum(file.stat().st_size for file in shipped.path.iterdir()) < 15_000_000
+    assert 9.5e9 < shipped.end_ns - shipped.start_ns < 10.5e9
+    counts = {name: topic.count for name, topic in shipped.topics.items()}
+    assert counts.pop(ODOMETRY_TOPIC) == 500
+    for camera in SIX_CAMERA_RIG:
+        assert counts.pop(image_topic(camera)) == 100
+        assert counts.pop(info_topic(camera)) == 10
+    assert not counts
+
+
+def test_shipped_metadata_is_what_jazzy_reads(shipped):
+    info = yaml.safe_load((shipped.path / 'metadata.yaml').read_text())[
+        'rosbag2_bagfile_information']
+    assert (info['version'], info['storage_identifier']) == (9, 'sqlite3')
+    assert info['relative_file_paths'] == ['demo_drive.db3']
+    for topic in info['topics_with_message_count']:
+        profiles = topic['topic_metadata']['offered_qos_profiles']
+        assert [(p['reliability'], p['history'], p['depth'], p['durability'])
+                for p in profiles] == [('reliable', 'keep_last', 10, 'volatile')]
+        assert topic['topic_metadata']['type_description_hash'].startswith('RIHS01_')
+
+
+def test_shipped_images_decode_and_cameras_are_out_of_phase(shipped):
+    phases = {}
+    for camera in SIX_CAMERA_RIG:
+        recorded = read(shipped, image_topic(camera))
+        stamps = np.array([stamp_ns(image) for _, image in recorded])
+        assert ((np.diff(stamps) > 95e6) & (np.diff(stamps) < 105e6)).all()
+        assert all(at > stamp for (at, _), stamp in zip(recorded, stamps, strict=True))
+        phases[camera] = (stamps[0] - START_NS) / 1e6
+        image = decode_compressed(recorded[50][1].data, recorded[50][1].format)
+        assert image.shape == (360, 640, 3) and image.std() > 20
+    assert phases == pytest.approx(PHASES_MS, abs=2.0)
+    assert min(np.diff(sorted(phases.values()))) > 5.0
+
+
+def test_shipped_calibration_is_the_rigs(shipped):
+    for camera in SIX_CAMERA_RIG:
+        info = read(shipped, info_topic(camera))[0][1]
+        focal = 320 / math.tan(math.radians(DEMO_RIG[camera].fov_deg / 2))
+        assert info.k.reshape(3, 3) == pytest.approx(
+            np.array([[focal, 0, 320], [0, focal, 180], [0, 0, 1]]))
+
+
+def test_shipped_odometry_is_consistent_and_away_from_the_origin(shipped):
+    odometry = [message for _, message in read(shipped, ODOMETRY_TOPIC)]
+    assert {(o.header.frame_id, o.child_frame_id) for o in odometry} == {('odom', 'base_link')}
+    times = np.array([stamp_ns(o) for o in odometry]) * 1e-9
+    assert np.diff(times) == pytest.approx(0.02, abs=1e-6)
+    places = np.array([[o.pose.pose.position.x, o.pose.pose.position.y] for o in odometry])
+    yaw = np.array([2 * math.atan2(o.pose.pose.orientation.z, o.pose.pose.orientation.w)
+                    for o in odometry])
+    speed = np.array([o.twist.twist.linear.x for o in odometry])
+    rate = np.array([o.twist.twist.angular.z for o in odometry])
+    assert np.linalg.norm(places[0]) > 100 and abs(yaw[0]) > 0.5
+    moved = np.diff(places, axis=0)
+    assert np.linalg.norm(moved, axis=1) / 0.02 == pytest.approx(
+        (speed[1:] + speed[:-1]) / 2, abs=0.05)
+    assert np.unwrap(np.arctan2(moved[:, 1], moved[:, 0])) == pytest.approx(
+        (yaw[1:] + yaw[:-1]) / 2, abs=0.01)
+    assert np.diff(yaw) / 0.02 == pytest.approx((rate[1:] + rate[:-1]) / 2, abs=0.02)
+    assert speed.min() > 4 and speed.max() < 13 and rate.max() > 0.05
+
+
+def test_same_seed_same_messages_other_seed_others(small, tmp_path):
+    make_drive(tmp_path / 'again', SMALL)
+    make_drive(tmp_path / 'other', DriveSettings(seconds=0.6, seed=4, width=128, height=72))
+    messages = list(small.messages())
+    with Bag(tmp_path / 'again') as again, Bag(tmp_path / 'other') as other:
+        assert list(again.messages()) == messages
+        assert list(other.messages()) != messages
+
+
+def test_messages_are_recorded_in_order_and_after_their_stamps(small):
+    times = [message.stamp_ns for message in small.messages()]
+    assert times == sorted(times) and len(set(times)) > 0.9 * len(times)
+
+
+def test_existing_directory_is_left_alone(tmp_path):
+    (tmp_path / 'drive').mkdir()
+    (tmp_path / 'drive' / 'mine').write_text('x')
+    with pytest.raises(BagError, match='exists already'):
+        make_drive(tmp_path / 'drive', SMALL)
+    assert (tmp_path / 'drive' / 'mine').read_text() == 'x'
+
+
+def test_nothing_is_left_of_a_drive_that_was_interrupted(tmp_path):
+    def interrupt(share):
+        if share > 0.3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_drive(tmp_path / 'drive', SMALL, interrupt)
+    assert not (tmp_path / 'drive').exists()
+
+
+@pytest.mark.parametrize('change', [{'seconds': 0.0}, {'seconds': float('nan')}, {'width': 8},
+                                    {'height': 9000}, {'quality': 0}, {'seed': -1}])
+def test_settings_out_of_range_are_named(change):
+    with pytest.raises(ValueError, match=f'{next(iter(change))} is .*; expected'):
+        DriveSettings(**change)
+
+
+def test_projection_of_a_camera_by_hand():
+    camera = DEMO_RIG['front_tele']
+    pixels, depth = camera.project(
+        np.array([[101.75, -0.05, 1.48], [-5.0, 0.0, 0.0]]), 640, 360)
+    pitch = math.radians(camera.pitch_deg)
+    focal = 320 / math.tan(math.radians(15.0))
+    # Straight ahead lies above the middle of a camera that looks down a little.
+    assert pixels[0] == pytest.approx([320.0, 180.0 - focal * math.tan(pitch)])
+    assert depth[0] == pytest.approx(100.0 * math.cos(pitch))
+    assert np.isnan(pixels[1]).all() and depth[1] < 0
+
+
+def test_cameras_look_where_their_names_say():
+    for name, camera in DEMO_RIG.items():
+        yaw = math.radians(camera.yaw_deg)
+        ahead = np.array(camera.xyz) + 20.0 * np.array([math.cos(yaw), math.sin(yaw), 0.0])
+        left = ahead + 2.0 * np.array([-math.sin(yaw), math.cos(yaw), 0.0])
+        pixels, depth = camera.project(np.stack([ahead, left, ahead + [0, 0, 1.0]]), 640, 360)
+        assert (depth > 0).all()
+        assert pixels[0, 0] == pytest.approx(320.0)
+        assert pixels[1, 0] < pixels[0, 0] and pixels[2, 1] < pixels[0, 1]
+        assert ('left' in name) == (camera.yaw_deg > 0) and ('right' in name) == (
+            camera.yaw_deg < 0)
+        assert rotation_is_proper(camera.rotation)
+
+
+def rotation_is_proper(matrix):
+    return np.allclose(matrix @ matrix.T, np.eye(3)) and np.linalg.det(matrix) > 0
+
+
+@pytest.mark.parametrize('name', list(DEMO_RIG))
+def test_rendering_agrees_with_projection(name):
+    """A red square in front of a camera is drawn where the projection says it is."""
+    camera = DEMO_RIG[name]
+    ego = EgoMotion(40.0, -12.0, 0.7, 5.0, 0.0)
+    yaw = math.radians(camera.yaw_deg + 6.0)
+    centre = np.array(camera.xyz) + 9.0 * np.array([math.cos(yaw), math.sin(yaw), -0.03])
+    right = np.array([math.sin(yaw), -math.cos(yaw), 0.0]) * 0.8
+    up = np.array([0.0, 0.0, 0.8])
+    corners = np.stack([centre - right - up, centre + right - up, centre + right + up,
+                        centre - right + up])
+    cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
+    scene = corners @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]]).T + [ego.x, ego.y, 0]
+    quads = Quads(scene[None], np.array([[255.0, 0.0, 0.0]]), np.array([SOLID]),
+                  scene.mean(axis=0)[None], np.array([0]))
+    image = render(quads, ego, camera, 320, 180).astype(int)
+    drawn = np.argwhere((image[..., 0] > 200) & (image[..., 1] < 60))[:, ::-1] + 0.5
+    expected, _ = camera.project(corners, 320, 180)
+    assert drawn.min(axis=0) == pytest.approx(expected.min(axis=0), abs=1.5)
+    assert drawn.max(axis=0) == pytest.approx(expected.max(axis=0), abs=1.5)
+    # From behind it is not there: faces have one side.
+    flipped = Quads(scene[None, ::-1], quads.colours, quads.layers, quads.centres, quads.parts)
+    image = render(flipped, ego, camera, 320, 180).astype(int)
+    assert not ((image[..., 0] > 200) & (image[..., 1] < 60)).any()
+
+
+def test_road_is_below_the_horizon_and_sky_above():
+    lane = Lane(2.0)
+    image = render(street(lane, 0), lane.ego(1.0), DEMO_RIG['front_wide'], 320, 180).astype(int)
+    road = image[165, 130:190]
+    assert np.abs(road.max(axis=1) - road.min(axis=1)).max() < 40
+    sky = image[5, 100:220]
+    assert (sky[:, 2] > sky[:, 0]).mean() > 0.7
+
+
+def test_drive_data_places_points_in_the_ego_frame(small):
+    data = DriveData(small)
+    t0 = START_NS + 500_000_000
+    positions, turns = data.poses([t0])
+    ahead = positions[0] + turns[0].apply([10.0, 2.0, 0.5])
+    assert data.to_ego(ahead, t0) == pytest.approx([10.0, 2.0, 0.5], abs=1e-9)
+    history = data.history(t0, steps=4)
+    assert history[-1] == pytest.approx([0.0, 0.0, 0.0], abs=1e-9)
+    assert history[0] == pytest.approx([-3.3, 0.0, 0.0], abs=0.05)
+
+
+def test_drive_data_takes_the_image_nearest_to_t0(small):
+    t0 = START_NS + 330_000_000
+    views = DriveData(small).views(SIX_CAMERA_RIG, t0)
+    assert set(views) == set(SIX_CAMERA_RIG)
+    for camera, view in views.items():
+        assert abs(view.offset_ms) <= 51.0
+        stamps = [stamp_ns(image) for _, image in read(small, image_topic(camera))]
+        assert view.offset_ms == pytest.approx(
+            min(((s - t0) / 1e6 for s in stamps), key=abs))
+        assert view.image.shape == (72, 128, 3)
+
+
+def test_jpeg_holds_the_picture_that_was_drawn(small):
+    stamp, message = [(stamp_ns(m), m) for _, m in read(small, image_topic('front_wide'))][2]
+    bgr = cv2.imdecode(np.asarray(message.data), cv2.IMREAD_COLOR)
+    lane = Lane(SMALL.seconds)
+    drawn = render(street(lane, SMALL.seed), lane.ego((stamp - START_NS) * 1e-9),
+                   DEMO_RIG['front_wide'], 128, 72)
+    difference = np.abs(bgr[..., ::-1].astype(int) - drawn.astype(int))
+    assert np.median(difference) < 8
