@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from alpamayo_ros.errors import CheckpointError
+from alpamayo_ros.model.geometry import ActionProjectionGeometry, TextGeometry, VisionGeometry, get
 from alpamayo_ros.model.trajectory_tokens import DeltaTokenizer, DiscreteTokenizer
 from alpamayo_ros.model.unicycle import UnicycleParameters
+from alpamayo_ros.types import HISTORY_STEPS
 
 MODEL_TYPES = ('alpamayo_r1', 'alpamayo1_5')
 DEFAULT_MIN_PIXELS, DEFAULT_MAX_PIXELS = 163840, 196608
@@ -31,111 +33,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f'{path} holds a {type(value).__name__}; expected a JSON object')
     return value
-
-
-def _get(config: Mapping[str, Any], key: str, where: str, kind: type = int) -> Any:
-    if config.get(key) is None:
-        raise CheckpointError(f"{where} lacks '{key}'; expected a value of type {kind.__name__}")
-    value = config[key]
-    accepted = (int, float) if kind is float else kind
-    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise CheckpointError(f"{where}: '{key}' is {value!r}; expected {kind.__name__}")
-    return value
-
-
-@dataclass(frozen=True)
-class TextGeometry:
-    """Sizes of a Qwen3-VL text decoder, or of the expert, which has the same layers."""
-
-    hidden_size: int
-    intermediate_size: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    rope_theta: float
-    mrope_section: tuple[int, int, int]
-    rms_norm_eps: float
-    attention_bias: bool
-    vocab_size: int
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], where: str) -> TextGeometry:
-        """Read a ``text_config``, in either of the two ways transformers has written RoPE."""
-        rope = config.get('rope_parameters') or config.get('rope_scaling') or {}
-        theta = rope.get('rope_theta', config.get('rope_theta'))
-        section = rope.get('mrope_section')
-        if theta is None or section is None or len(section) != 3:
-            raise CheckpointError(f"{where}: RoPE is {rope!r} with theta {theta!r}; expected a "
-                                  "'rope_theta' and an 'mrope_section' of three sizes")
-        if rope.get('rope_type', 'default') != 'default' or not rope.get('mrope_interleaved', True):
-            raise CheckpointError(f'{where}: RoPE is {rope!r}; expected the interleaved default')
-        if config.get('hidden_act', 'silu') != 'silu':
-            raise CheckpointError(f"{where}: 'hidden_act' is {config['hidden_act']!r}; expected "
-                                  "'silu'")
-        geometry = cls(
-            hidden_size=_get(config, 'hidden_size', where),
-            intermediate_size=_get(config, 'intermediate_size', where),
-            num_layers=_get(config, 'num_hidden_layers', where),
-            num_heads=_get(config, 'num_attention_heads', where),
-            num_kv_heads=_get(config, 'num_key_value_heads', where),
-            head_dim=_get(config, 'head_dim', where),
-            rope_theta=float(theta), mrope_section=tuple(section),
-            rms_norm_eps=float(config.get('rms_norm_eps', 1e-6)),
-            attention_bias=bool(config.get('attention_bias', False)),
-            vocab_size=_get(config, 'vocab_size', where))
-        if geometry.num_heads % geometry.num_kv_heads:
-            raise CheckpointError(f"{where}: 'num_attention_heads' is {geometry.num_heads}; "
-                                  f"expected a multiple of the {geometry.num_kv_heads} KV heads")
-        if 2 * sum(geometry.mrope_section) != geometry.head_dim:
-            raise CheckpointError(f"{where}: 'mrope_section' is {list(section)}; expected sizes "
-                                  f"that add up to half of head_dim {geometry.head_dim}")
-        return geometry
-
-
-@dataclass(frozen=True)
-class VisionGeometry:
-    """Sizes of a Qwen3-VL vision tower."""
-
-    depth: int
-    hidden_size: int
-    intermediate_size: int
-    num_heads: int
-    in_channels: int
-    patch_size: int
-    spatial_merge_size: int
-    temporal_patch_size: int
-    out_hidden_size: int
-    num_position_embeddings: int
-    deepstack_indexes: tuple[int, ...]
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], where: str) -> VisionGeometry:
-        """Read a ``vision_config``."""
-        if config.get('hidden_act', 'gelu_pytorch_tanh') != 'gelu_pytorch_tanh':
-            raise CheckpointError(f"{where}: 'hidden_act' is {config['hidden_act']!r}; expected "
-                                  "'gelu_pytorch_tanh'")
-        indexes = tuple(_get(config, 'deepstack_visual_indexes', where, list))
-        names = ('depth', 'hidden_size', 'intermediate_size', 'num_heads', 'in_channels',
-                 'patch_size', 'spatial_merge_size', 'temporal_patch_size', 'out_hidden_size',
-                 'num_position_embeddings')
-        return cls(**{name: _get(config, name, where) for name in names},
-                   deepstack_indexes=indexes)
-
-    @property
-    def patch_values(self) -> int:
-        """Values in one flattened patch."""
-        return self.in_channels * self.temporal_patch_size * self.patch_size ** 2
-
-
-@dataclass(frozen=True)
-class ActionProjectionGeometry:
-    """``action_in_proj_cfg``."""
-
-    hidden_size: int
-    num_enc_layers: int
-    max_freq: float
-    num_fourier_feats: int
 
 
 @dataclass(frozen=True)
@@ -209,22 +106,29 @@ def _target(config: Mapping[str, Any]) -> str:
 def _tokenizers(config: Mapping[str, Any], where: str
                 ) -> tuple[DeltaTokenizer, int, DiscreteTokenizer | None]:
     """History tokenizer, what is added to its integers, and the future tokenizer if discrete."""
-    history = config.get('hist_traj_tokenizer_cfg')
-    future = config.get('traj_tokenizer_cfg') or {}
+    future = get(config, 'traj_tokenizer_cfg', where, dict)
+    history = get(config, 'hist_traj_tokenizer_cfg', where, dict, default=future)
     if _target(future) not in ('DiscreteTrajectoryTokenizer', 'DeltaTrajectoryTokenizer'):
         raise CheckpointError(f"{where}: 'traj_tokenizer_cfg' names {_target(future)!r}; expected "
                               'DiscreteTrajectoryTokenizer or DeltaTrajectoryTokenizer')
-    discrete = (DiscreteTokenizer.from_config(future)
-                if _target(future) == 'DiscreteTrajectoryTokenizer' else None)
-    offset = 0
-    if history is None:
-        history = future
-    else:
-        offset = int(future.get('num_bins', 3000 if discrete else 1000))
     if _target(history) != 'DeltaTrajectoryTokenizer':
         raise CheckpointError(f'{where}: the history tokenizer is {_target(history)!r}; expected '
                               'DeltaTrajectoryTokenizer')
-    return DeltaTokenizer.from_config(history), offset, discrete
+    discrete = (DiscreteTokenizer.from_config(future)
+                if _target(future) == 'DiscreteTrajectoryTokenizer' else None)
+    own = history is not future
+    delta = DeltaTokenizer.from_config(history)
+    offset = (discrete or DeltaTokenizer.from_config(future)).bins if own else 0
+    per_pose = get(config, 'tokens_per_history_traj', where) / HISTORY_STEPS
+    if per_pose != 3 or delta.yaw:
+        raise CheckpointError(
+            f"{where}: 'tokens_per_history_traj' is {config['tokens_per_history_traj']} and the "
+            f"history tokenizer's 'predict_yaw' is {delta.yaw}; expected {3 * HISTORY_STEPS} and "
+            'False, three tokens for each ego pose')
+    if offset + delta.bins > get(config, 'traj_vocab_size', where):
+        raise CheckpointError(f"{where}: 'traj_vocab_size' is {config['traj_vocab_size']}; "
+                              f"expected at least {offset + delta.bins}, the tokenizers' bins")
+    return delta, offset, discrete
 
 
 def load_config(directory: str | Path) -> AlpamayoConfig:
@@ -239,51 +143,50 @@ def load_config(directory: str | Path) -> AlpamayoConfig:
     if model_type not in MODEL_TYPES:
         raise CheckpointError(f"{where}: 'model_type' is {model_type!r}; expected one of "
                               + ', '.join(MODEL_TYPES))
-    vlm_directory = resolve_backbone(_get(config, 'vlm_name_or_path', where, str), directory)
+    vlm_directory = resolve_backbone(get(config, 'vlm_name_or_path', where, str), directory)
     vlm = read_json(vlm_directory / 'config.json')
     vlm_where = str(vlm_directory / 'config.json')
-    vocab_size = _get(config, 'vocab_size', where)
-    text_config = {**_get(vlm, 'text_config', vlm_where, dict), 'vocab_size': vocab_size}
+    vocab_size = get(config, 'vocab_size', where)
+    text_config = {**get(vlm, 'text_config', vlm_where, dict), 'vocab_size': vocab_size}
     text = TextGeometry.from_config(text_config, f"{vlm_where}: 'text_config'")
-    overrides = _get(config, 'expert_cfg', where, dict)
+    vision = VisionGeometry.from_config(get(vlm, 'vision_config', vlm_where, dict),
+                                        f"{vlm_where}: 'vision_config'")
+    overrides = get(config, 'expert_cfg', where, dict)
     expert = TextGeometry.from_config({**text_config, **overrides}, f"{where}: 'expert_cfg'")
     for name in ('num_layers', 'num_kv_heads', 'head_dim'):
         if getattr(expert, name) != getattr(text, name):
             raise CheckpointError(
                 f"{where}: 'expert_cfg' gives {name} {getattr(expert, name)}; expected the VLM's "
                 f'{getattr(text, name)}, since the expert reads its cache')
-    diffusion = config.get('diffusion_cfg') or {}
+    if vision.out_hidden_size != text.hidden_size:
+        raise CheckpointError(f"{vlm_where}: 'out_hidden_size' is {vision.out_hidden_size}; "
+                              f"expected the text decoder's 'hidden_size' {text.hidden_size}")
+    diffusion = get(config, 'diffusion_cfg', where, dict, default={})
     if diffusion.get('int_method', 'euler') != 'euler':
         raise CheckpointError(f"{where}: 'int_method' is {diffusion['int_method']!r}; expected "
                               "'euler'")
-    history_tokenizer, offset, future_tokenizer = _tokenizers(config, where)
-    projection = _get(config, 'action_in_proj_cfg', where, dict)
+    min_pixels = get(config, 'min_pixels', where, default=DEFAULT_MIN_PIXELS)
+    max_pixels = get(config, 'max_pixels', where, default=DEFAULT_MAX_PIXELS)
     try:
-        unicycle = UnicycleParameters.from_config(_get(config, 'action_space_cfg', where, dict))
+        history_tokenizer, offset, future_tokenizer = _tokenizers(config, where)
+        unicycle = UnicycleParameters.from_config(get(config, 'action_space_cfg', where, dict))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f'{where}: {error}') from error
     return AlpamayoConfig(
         directory=directory, vlm_directory=vlm_directory, model_type=model_type,
         vocab_size=vocab_size,
-        traj_vocab_size=_get(config, 'traj_vocab_size', where),
-        traj_token_start_idx=_get(config, 'traj_token_start_idx', where),
-        traj_token_ids=_get(config, 'traj_token_ids', where, dict),
+        traj_vocab_size=get(config, 'traj_vocab_size', where),
+        traj_token_start_idx=get(config, 'traj_token_start_idx', where, least=0),
+        traj_token_ids=get(config, 'traj_token_ids', where, dict),
         add_special_tokens=bool(config.get('add_special_tokens', True)),
-        tokens_per_history_traj=_get(config, 'tokens_per_history_traj', where),
+        tokens_per_history_traj=3 * HISTORY_STEPS,
         history_tokenizer=history_tokenizer, history_token_offset=offset,
         future_tokenizer=future_tokenizer, unicycle=unicycle,
-        num_inference_steps=int(diffusion.get('num_inference_steps', 10)),
-        action_projection=ActionProjectionGeometry(
-            hidden_size=_get(projection, 'hidden_size', where),
-            num_enc_layers=_get(projection, 'num_enc_layers', where),
-            max_freq=float(_get(projection, 'max_freq', where, float)),
-            num_fourier_feats=_get(projection, 'num_fourier_feats', where)),
-        text=text,
-        vision=VisionGeometry.from_config(_get(vlm, 'vision_config', vlm_where, dict),
-                                          f"{vlm_where}: 'vision_config'"),
-        expert=expert,
+        num_inference_steps=get(diffusion, 'num_inference_steps', where, default=10),
+        action_projection=ActionProjectionGeometry.from_config(
+            get(config, 'action_in_proj_cfg', where, dict), f"{where}: 'action_in_proj_cfg'"),
+        text=text, vision=vision, expert=expert,
         expert_causal=not config.get('expert_non_causal_attention', True),
         tie_word_embeddings=bool(vlm.get('tie_word_embeddings', False)),
-        image_token_id=_get(vlm, 'image_token_id', vlm_where),
-        min_pixels=config.get('min_pixels') or DEFAULT_MIN_PIXELS,
-        max_pixels=config.get('max_pixels') or DEFAULT_MAX_PIXELS)
+        image_token_id=get(vlm, 'image_token_id', vlm_where, least=0),
+        min_pixels=min_pixels, max_pixels=max_pixels)

@@ -13,7 +13,7 @@ def start_noise(count: int, waypoints: int, generator: torch.Generator) -> Tenso
 
     Drawn on the CPU so that a seed means the same noise on every device.
     """
-    return torch.randn(count, waypoints, 2, generator=generator)
+    return torch.randn(count, waypoints, 2, generator=generator, device='cpu')
 
 
 def schedule(steps: int, device: torch.device | str = 'cpu') -> Tensor:

@@ -40,4 +40,5 @@ def sample(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Te
         logits = logits.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), -torch.inf)
     # The largest p / Exp(1) is distributed as p, and needs no read-back as multinomial does.
     race = torch.empty_like(logits).exponential_(generator=generator)
+    race.clamp_(min=torch.finfo(race.dtype).tiny)  # 0 / 0 would win for a hidden token
     return (logits.softmax(-1) / race).argmax(-1)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alpamayo_ros.model.attention import grouped_attention
 from alpamayo_ros.model.config import TextGeometry
+from alpamayo_ros.model.fused_attention import shared_attention
 from alpamayo_ros.model.kv_cache import KVCache
 from alpamayo_ros.model.layers import DecoderLayer, RMSNorm, Rotary
 
@@ -65,8 +65,8 @@ class TextDecoder(nn.Module):
             q, k, v = layer.project(x, cos, sin)
             prompt_k, prompt_v = cache.prompt(index)
             tail_k, tail_v = cache.tail(index)
-            attended = grouped_attention(q, k, v, prompt_k=prompt_k, prompt_v=prompt_v,
-                                         tail_k=tail_k, tail_v=tail_v, own_bias=causal)
+            attended = shared_attention(q, k, v, prompt_k=prompt_k, prompt_v=prompt_v,
+                                        tail_k=tail_k, tail_v=tail_v, own_bias=causal)
             cache.write_tail(index, k[:, 0], v[:, 0])
             x = layer.finish(x, attended)
         cache.tail_length += count
@@ -95,7 +95,7 @@ def prompt_positions(ids: Tensor, grids: Sequence[tuple[int, int, int]], image_t
         _, rows, columns = grids[used]
         rows, columns = rows // merge, columns // merge
         size = rows * columns
-        if not all(is_image[index:index + size]):
+        if sum(is_image[index:index + size]) != size:
             raise ValueError(f'image {used} has fewer placeholders than its {size} tokens')
         grid = positions[:, index:index + size].view(3, rows, columns)
         grid[0] = current

@@ -6,6 +6,7 @@ work on float32 tensors with any leading batch dimensions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,25 @@ import torch
 from torch import Tensor
 
 from alpamayo_ros.model.unicycle import heading, unwrap
+
+
+def _bins_and_bounds(config: Mapping[str, Any], bins: int, names: tuple[str, str],
+                     defaults: tuple[tuple[float, ...], tuple[float, ...]]
+                     ) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+    """``num_bins`` and the two bounds of a tokenizer; ``ValueError`` names what does not fit."""
+    bins = config.get('num_bins', bins)
+    if type(bins) is not int or bins < 2:
+        raise ValueError(f"'num_bins' is {bins!r}; expected at least 2")
+    values = [config.get(name, default) for name, default in zip(names, defaults, strict=True)]
+    for name, value, default in zip(names, values, defaults, strict=True):
+        if not isinstance(value, (list, tuple)) or len(value) != len(default) or not all(
+                type(number) in (int, float) and math.isfinite(number) for number in value):
+            raise ValueError(f"'{name}' is {value!r}; expected {len(default)} numbers")
+    low, high = (tuple(float(number) for number in value) for value in values)
+    if not all(a < b for a, b in zip(low, high, strict=True)):
+        raise ValueError(f"'{names[0]}' is {list(low)}; expected less than '{names[1]}' "
+                         f'{list(high)} everywhere')
+    return bins, low, high
 
 
 def _quantise(value: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
@@ -40,10 +60,9 @@ class DeltaTokenizer:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DeltaTokenizer:
-        """Read ``hist_traj_tokenizer_cfg``."""
-        return cls(bins=int(config.get('num_bins', cls.bins)),
-                   low=tuple(float(v) for v in config.get('ego_xyz_min', cls.low)),
-                   high=tuple(float(v) for v in config.get('ego_xyz_max', cls.high)),
+        """Read ``hist_traj_tokenizer_cfg``; ``ValueError`` names what does not fit."""
+        return cls(*_bins_and_bounds(config, cls.bins, ('ego_xyz_min', 'ego_xyz_max'),
+                                     (cls.low, cls.high)),
                    yaw=bool(config.get('predict_yaw', False)))
 
     def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,10 +104,9 @@ class DiscreteTokenizer:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DiscreteTokenizer:
-        """Read ``traj_tokenizer_cfg``."""
-        return cls(bins=int(config.get('num_bins', cls.bins)),
-                   low=tuple(float(v) for v in config.get('dims_min', cls.low)),
-                   high=tuple(float(v) for v in config.get('dims_max', cls.high)))
+        """Read ``traj_tokenizer_cfg``; ``ValueError`` names what does not fit."""
+        return cls(*_bins_and_bounds(config, cls.bins, ('dims_min', 'dims_max'),
+                                     (cls.low, cls.high)))
 
     def encode(self, action: Tensor) -> Tensor:
         """Actions (..., T, 2) to tokens (..., T * 2)."""

@@ -8,6 +8,7 @@ released model was trained on, and evaluated with, float32 solutions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -43,11 +44,23 @@ class UnicycleParameters:
     kappa_lambda: float = 1e-4
     kappa_ridge: float = 1e-4
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(type(number) in (int, float) and math.isfinite(number)
+                       for number in numbers):
+                raise ValueError(f'{name} is {value!r}; expected a finite number')
+        for name in ('n_waypoints', 'dt', 'accel_std', 'curvature_std'):
+            if getattr(self, name) <= 0:
+                raise ValueError(f'{name} is {getattr(self, name)}; expected a number above 0')
+        if type(self.n_waypoints) is not int:
+            raise ValueError(f'n_waypoints is {self.n_waypoints}; expected a whole number')
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> UnicycleParameters:
         """Read ``action_space_cfg``; keys with a leading underscore are not parameters.
 
-        ``ValueError`` names an unknown key.
+        ``ValueError`` names an unknown key, or one whose value does not fit.
         """
         given = {key: value for key, value in config.items() if not key.startswith('_')}
         known = {item.name for item in fields(cls)}
@@ -56,8 +69,8 @@ class UnicycleParameters:
             raise ValueError(f'action_space_cfg has the unknown key {unknown[0]!r}; expected some '
                              f'of {sorted(known)}')
         for key in ('accel_bounds', 'curvature_bounds'):
-            if key in given:
-                given[key] = tuple(float(value) for value in given[key])
+            if isinstance(given.get(key), list):
+                given[key] = tuple(given[key])
         return cls(**given)
 
 
@@ -96,6 +109,8 @@ def _difference_matrix(size: int, order: int, like: Tensor) -> Tensor:
 
 def _solve(normal: Tensor, right: Tensor, ridge: float) -> Tensor:
     """Solve (normal + ridge I) x = right; the ridge grows tenfold while the system is singular."""
+    if not bool(right.isfinite().all()):
+        raise ValueError('positions or headings hold a value that is not finite')
     identity = torch.eye(normal.shape[-1], dtype=normal.dtype, device=normal.device)
     for _ in range(_MAX_RIDGE_RETRIES):
         factor, info = torch.linalg.cholesky_ex(normal + ridge * identity)
