@@ -21,7 +21,7 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## make or refresh .venv from requirements/ (the other targets do it themselves)
-	@PYTHON='$(PYTHON)' VENV='$(VENV)' REQUIREMENTS='base ros test' sh scripts/setup_venv.sh
+	@PYTHON='$(PYTHON)' VENV='$(VENV)' REQUIREMENTS='base ros engine test' sh scripts/setup_venv.sh
 
 demo: setup  ## the node on the recorded drive: reasoning and paths as text, a bag, a picture
 	$(TOOL) demo $(DEMO_ARGS)

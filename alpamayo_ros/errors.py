@@ -11,6 +11,10 @@ class CheckpointError(AlpamayoError):
     """A checkpoint directory that is missing, incomplete or does not fit."""
 
 
+class EngineError(AlpamayoError):
+    """An exported expert or an engine that is missing, cannot be made, or does not fit."""
+
+
 class ObservationError(AlpamayoError):
     """An observation the loaded model cannot plan from."""
 

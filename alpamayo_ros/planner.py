@@ -16,7 +16,7 @@ from alpamayo_ros.checks import implausible_reasons
 from alpamayo_ros.errors import ObservationError, PlanCancelled
 from alpamayo_ros.model import decoding, flow
 from alpamayo_ros.model.decoding import Generated, never
-from alpamayo_ros.model.expert.protocol import ExpertContext, Guidance
+from alpamayo_ros.model.expert.protocol import ExpertContext, ExpertOptions, Guidance
 from alpamayo_ros.model.preprocessing import FramePreprocessor
 from alpamayo_ros.model.runtime import Prefilled, Runtime
 from alpamayo_ros.model.sampling import Sampling
@@ -85,14 +85,25 @@ class Planner:
 
     @classmethod
     def load(cls, checkpoint: str | Path, settings: PlannerSettings | None = None, *,
-             device: str = 'cpu', dtype: str = 'float32', backend: str = 'torch') -> Planner:
+             device: str = 'cpu', dtype: str = 'float32', backend: str = 'torch',
+             engine_dir: str | Path | None = None) -> Planner:
         """Load a checkpoint directory.
 
-        ``CheckpointError`` when it is missing, incomplete or does not fit; ``ValueError`` for a
-        device, dtype or backend that does not exist.
+        ``engine_dir``: where ``alpamayo export`` or ``build-engine`` wrote what the backends
+        ``onnxruntime`` and ``tensorrt`` run. ``CheckpointError`` when the checkpoint is missing,
+        incomplete or does not fit; ``EngineError`` when that in ``engine_dir`` does not fit it,
+        these settings or this machine; ``ValueError`` for a device, dtype or backend that does
+        not exist.
         """
-        return cls(Runtime(checkpoint, device=device, dtype=dtype, backend=backend),
-                   settings or PlannerSettings())
+        settings = settings or PlannerSettings()
+        multi = settings.reasoning_mode == 'multi'
+        options = ExpertOptions(
+            groups=settings.num_candidates if multi else 1,
+            samples=1 if multi else settings.num_candidates,
+            max_tail=settings.max_generation_length,
+            engine_dir=Path(engine_dir) if engine_dir else None)
+        return cls(Runtime(checkpoint, device=device, dtype=dtype, backend=backend,
+                           options=options), settings)
 
     @property
     def runtime(self) -> Runtime:
@@ -167,6 +178,11 @@ class Planner:
                                    'frames; expected at least one, each with frames')
         if ids != sorted(set(ids)):
             raise ObservationError(f'camera ids are {ids}; expected ascending and distinct ones')
+        for camera_id in ids:
+            try:
+                camera_by_id(camera_id)
+            except ValueError as error:
+                raise ObservationError(str(error)) from None
         counts = {len(frames) for frames in observation.frames}
         if len(counts) != 1:
             raise ObservationError(f'cameras have {sorted(counts)} frames; expected as many each')
@@ -175,6 +191,8 @@ class Planner:
             if len({frame.camera_id for frame in frames}) != 1 or stamps != sorted(set(stamps)):
                 raise ObservationError(f'{camera_by_id(frames[0].camera_id).name}: stamps are '
                                        f'{stamps}; expected one camera, oldest first')
+            for frame in frames:
+                self._check_patches(frame)
         for name, shape in (('history_xyz', (HISTORY_STEPS, 3)),
                             ('history_rot', (HISTORY_STEPS, 3, 3))):
             value = np.asarray(getattr(observation, name))
@@ -185,6 +203,17 @@ class Planner:
         if observation.navigation and not self.accepts_navigation:
             raise ObservationError(f"navigation is '{observation.navigation}', but "
                                    f'{self.model_type} takes no instruction')
+
+    def _check_patches(self, frame: CameraFrame) -> None:
+        vision = self.runtime.config.vision
+        images, rows, columns = frame.patches.grid_thw
+        merge, shape = vision.spatial_merge_size, tuple(frame.patches.pixel_values.shape)
+        if images != 1 or min(rows, columns) < 1 or rows % merge or columns % merge or (
+                shape != (rows * columns, vision.patch_values)):
+            raise ObservationError(
+                f'{camera_by_id(frame.camera_id).name}: patches of shape {shape} with the grid '
+                f'{frame.patches.grid_thw}; expected (rows x columns, {vision.patch_values}) with '
+                f'rows and columns multiples of {merge}, as the preprocessor makes them')
 
     def _start(self, noise: np.ndarray | None) -> Tensor:
         shape = (self.settings.num_candidates, self.num_waypoints, 2)

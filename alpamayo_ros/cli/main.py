@@ -19,6 +19,8 @@ COMMANDS = {
     'play': 'alpamayo_ros.cli.play',
     'make-drive': 'alpamayo_ros.cli.make_drive',
     'verify': 'alpamayo_ros.cli.verify',
+    'export': 'alpamayo_ros.cli.export',
+    'build-engine': 'alpamayo_ros.cli.build_engine',
     'bench': 'alpamayo_ros.cli.bench',
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('directory', type=Path,
                         help='directory with recorded results, such as test/data/golden')
     parser.add_argument('--device', default='cpu', help="'cpu', 'cuda' or 'cuda:N' (default: cpu)")
+    parser.add_argument('--backends', nargs='*', choices=('torch', 'onnxruntime', 'tensorrt'),
+                        default=['torch', 'onnxruntime'],
+                        help='backends of the action expert to compare with torch in float32; '
+                        'none after the option leaves this out')
     parser.add_argument('--json', type=Path, help='write the table to this file as JSON too')
 
 
@@ -22,10 +27,16 @@ def run(args: argparse.Namespace) -> int:
     """Exit status 0: all within tolerance; 1: something is not; 2: nothing could be compared."""
     import torch
 
+    from alpamayo_ros.model.checkpoint import parse_device
     from alpamayo_ros.verification.cases import find_checkpoints, find_units
     from alpamayo_ros.verification.model_checks import verify_checkpoint
     from alpamayo_ros.verification.result import table
     from alpamayo_ros.verification.unit_checks import verify_units
+    try:
+        parse_device(args.device)
+    except ValueError as error:
+        print(f'alpamayo verify: {error}', file=sys.stderr)
+        return 2
     if not args.directory.is_dir():
         print(f"'{args.directory}' is no directory; expected one with recorded results")
         return 2
@@ -37,6 +48,11 @@ def run(args: argparse.Namespace) -> int:
     checks = [check for path in checkpoints
               for check in verify_checkpoint(path, device=args.device)]
     checks += [check for path in units for check in verify_units(path)]
+    if args.backends:
+        from alpamayo_ros.verification.backend_checks import verify_backends
+        checks += [check for path in checkpoints for check in verify_backends(
+            path, args.backends, device=args.device,
+            report=lambda line: print(line, file=sys.stderr))]
     print(table(checks))
     failed = [check for check in checks if not check.passed]
     undecided = [check for check in checks if check.decided_by_note]

@@ -78,11 +78,11 @@ class AlpamayoModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.vlm.lm_head.weight.device
+        return self.action_out_proj.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.vlm.lm_head.weight.dtype
+        return self.action_out_proj.weight.dtype
 
     def materialise_buffers(self, device: torch.device) -> None:
         """Compute the buffers that no checkpoint holds, on that device."""

@@ -50,19 +50,27 @@ def grouped_attention(
         peak = torch.maximum(peak, logits_tail.amax(-1, keepdim=True).reshape(by_tail)
                              .permute(0, 2, 1, 3, 4, 5))
 
-    peak_prompt = peak.permute(2, 0, 1, 3, 4, 5).reshape(kv_heads, -1, 1)
-    weight = torch.exp(logits_prompt - peak_prompt)
-    total = weight.sum(-1, keepdim=True).reshape(by_prompt).permute(1, 2, 0, 3, 4, 5)
-    result = ((weight.to(q.dtype) @ prompt_v).float()
+    weight_prompt = torch.exp(logits_prompt - peak.permute(2, 0, 1, 3, 4, 5)
+                              .reshape(kv_heads, -1, 1))
+    weight_own = torch.exp(logits_own - peak)
+    total = weight_own.sum(-1, keepdim=True) + weight_prompt.sum(-1, keepdim=True).reshape(
+        by_prompt).permute(1, 2, 0, 3, 4, 5)
+    if tail:
+        weight_tail = torch.exp(logits_tail - peak.permute(0, 2, 1, 3, 4, 5)
+                                .reshape(groups, kv_heads, -1, 1))
+        total = total + weight_tail.sum(-1, keepdim=True).reshape(by_tail).permute(
+            0, 2, 1, 3, 4, 5)
+
+    # Weights are divided by their total before they meet the values: a sum of some thousand
+    # undivided ones leaves the range of float16.
+    weight_prompt = weight_prompt / total.permute(2, 0, 1, 3, 4, 5).reshape(kv_heads, -1, 1)
+    result = ((weight_prompt.to(q.dtype) @ prompt_v).float()
               .reshape(*by_prompt[:-1], dim).permute(1, 2, 0, 3, 4, 5))
-    weight = torch.exp(logits_own - peak)
-    total = total + weight.sum(-1, keepdim=True)
-    result = result + (weight.to(q.dtype).flatten(-3, -2) @ own_v).float().reshape(
+    result = result + ((weight_own / total).to(q.dtype).flatten(-3, -2) @ own_v).float().reshape(
         *common[:-1], dim)
     if tail:
-        peak_tail = peak.permute(0, 2, 1, 3, 4, 5).reshape(groups, kv_heads, -1, 1)
-        weight = torch.exp(logits_tail - peak_tail)
-        total = total + weight.sum(-1, keepdim=True).reshape(by_tail).permute(0, 2, 1, 3, 4, 5)
-        result = result + (weight.to(q.dtype) @ tail_v).float().reshape(
+        weight_tail = weight_tail / total.permute(0, 2, 1, 3, 4, 5).reshape(
+            groups, kv_heads, -1, 1)
+        result = result + (weight_tail.to(q.dtype) @ tail_v).float().reshape(
             *by_tail[:-1], dim).permute(0, 2, 1, 3, 4, 5)
-    return (result / total).to(q.dtype).reshape(groups, samples, heads, tokens, dim)
+    return result.to(q.dtype).reshape(groups, samples, heads, tokens, dim)

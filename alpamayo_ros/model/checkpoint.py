@@ -23,6 +23,8 @@ from alpamayo_ros.model.alpamayo import FLOAT32_MODULES, AlpamayoModel
 from alpamayo_ros.model.config import AlpamayoConfig, read_json
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+EXPERT = ('expert.', 'action_')
+"""Beginnings of the names of the action expert's weights."""
 _INDEX, _SINGLE = 'model.safetensors.index.json', 'model.safetensors'
 _LM_HEAD, _EMBEDDING = 'vlm.lm_head.weight', 'vlm.model.language_model.embed_tokens.weight'
 _HASH_WHOLE = 1 << 20
@@ -114,8 +116,13 @@ def _place(model: nn.Module, name: str, value: Tensor) -> None:
         setattr(module, leaf, value)
 
 
-def load_model(config: AlpamayoConfig, device: torch.device, dtype: torch.dtype) -> AlpamayoModel:
-    """Build the model of ``config`` and fill it with the checkpoint's weights."""
+def load_model(config: AlpamayoConfig, device: torch.device, dtype: torch.dtype, *,
+               parts: tuple[str, ...] = ('',)) -> AlpamayoModel:
+    """Build the model of ``config`` and fill it with the checkpoint's weights.
+
+    ``parts``: beginnings of the names of weights that are wanted, such as ``EXPERT``; what is not
+    wanted stays without storage.
+    """
     with torch.device('meta'):
         model = AlpamayoModel(config)
     expected = model.state_dict()
@@ -129,6 +136,8 @@ def load_model(config: AlpamayoConfig, device: torch.device, dtype: torch.dtype)
                 found[name] = handle
         _check_names(expected, found, config)
         for name, handle in found.items():
+            if not name.startswith(parts):
+                continue
             value = handle.get_tensor(name)
             if not value.is_floating_point():
                 raise CheckpointError(f'{config.directory}: weight {name} is {value.dtype}; '
@@ -157,11 +166,12 @@ def fingerprints(config: AlpamayoConfig) -> tuple[str, str]:
                  config.vlm_directory / 'tokenizer.json'):
         if path.exists():
             whole.update(path.read_bytes())
-    expert.update(repr((config.expert, config.action_projection, config.unicycle)).encode())
+    expert.update(repr((
+        config.expert, config.expert_causal, config.action_projection, config.unicycle)).encode())
     for path in _weight_files(config.directory):
         for name, header, block in _weight_bytes(path):
             digests = [whole]
-            if name.startswith(('expert.', 'action_')):
+            if name.startswith(EXPERT):
                 digests.append(expert)
             for digest in digests:
                 digest.update(header)

@@ -50,7 +50,14 @@ class Rotary(nn.Module):
         for axis in (1, 2):
             picked = slice(axis, 3 * self.section[axis], 3)
             mixed[..., picked] = angle[axis][..., picked]
-        both = torch.cat([mixed, mixed], dim=-1)
+        return self._turns(mixed, dtype)
+
+    def along(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """What ``forward`` gives for positions (...) that are equal on the three axes."""
+        return self._turns(positions[..., None].float() * self.inv_freq, dtype)
+
+    def _turns(self, angle: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        both = torch.cat([angle, angle], dim=-1)
         return both.cos().to(dtype), both.sin().to(dtype)
 
 

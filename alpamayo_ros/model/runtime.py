@@ -19,8 +19,8 @@ from alpamayo_ros.model.checkpoint import fingerprints, load_model, parse_device
 from alpamayo_ros.model.config import load_config
 from alpamayo_ros.model.decoding import Generated
 from alpamayo_ros.model.expert import make_backend
-from alpamayo_ros.model.expert.protocol import ExpertContext, Guidance
-from alpamayo_ros.model.kv_cache import KVCache
+from alpamayo_ros.model.expert.protocol import ExpertContext, ExpertOptions, Guidance
+from alpamayo_ros.model.kv_cache import CacheRoom, KVCache
 from alpamayo_ros.model.prompt import Prompt, fuse_history, prompt_text, tokenize_prompt
 from alpamayo_ros.model.sampling import Sampling
 from alpamayo_ros.model.tokenizer import load_tokenizer
@@ -43,20 +43,22 @@ class Runtime:
     """See the module. Not thread-safe: one plan at a time."""
 
     def __init__(self, checkpoint: str | Path, *, device: str = 'cpu', dtype: str = 'float32',
-                 backend: str = 'torch') -> None:
-        """Load; ``CheckpointError`` or ``ValueError`` name what does not fit."""
+                 backend: str = 'torch', options: ExpertOptions | None = None) -> None:
+        """Load; ``CheckpointError``, ``EngineError`` or ``ValueError`` name what does not fit."""
         self.device = parse_device(device)
         parsed = parse_dtype(dtype)
         self.config = load_config(checkpoint)
         self.tokenizer = load_tokenizer(self.config)
-        self.checkpoint_fingerprint, self.expert_fingerprint = fingerprints(self.config)
         self.model = load_model(self.config, self.device, parsed)
+        # Behind the loading, which has found the files to be whole.
+        self.checkpoint_fingerprint, self.expert_fingerprint = fingerprints(self.config)
         statistics = {name: float(value) for name, value in
                       self.model.action_space.named_buffers()}
         self.unicycle = replace(self.config.unicycle, **statistics)
-        self.expert = make_backend(backend, self.model)
-        self._caches = [KVCache(self.config.text, device=self.device, dtype=parsed)
-                        for _ in range(2)]
+        self.expert = make_backend(backend, self.model, replace(
+            options or ExpertOptions(), fingerprint=self.expert_fingerprint))
+        self._caches = [KVCache(self.config.text, device=self.device, dtype=parsed,
+                                least=self.expert.room) for _ in range(2)]
         self._prompts: dict[tuple, Prompt] = {}
 
     def prompt(self, camera_ids: Sequence[int], frames_per_camera: int,
@@ -85,9 +87,13 @@ class Runtime:
     def prefill(self, ids: Tensor, grids: Sequence[tuple[int, int, int]],
                 features: tuple[Tensor, list[Tensor]], *, groups: int, tail: int,
                 slot: int = 0) -> Prefilled:
-        """Run a prompt into cache ``slot`` (0, or 1 for the prompt of the guidance)."""
+        """Run a prompt into cache ``slot`` (0, or 1 for the prompt of the guidance).
+
+        ``EngineError`` when the expert's backend was made for other sizes.
+        """
         cache = self._caches[slot]
-        cache.reserve(ids.shape[0], groups, tail)
+        room = self.expert.fitted(CacheRoom(ids.shape[0], groups, tail))
+        cache.reserve(room.prompt, room.groups, room.tail)
         logits, rope_delta = decoding.prefill(self.model, cache, ids, grids, *features)
         return Prefilled(cache, logits, rope_delta)
 

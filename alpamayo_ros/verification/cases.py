@@ -16,6 +16,7 @@ from torch import Tensor
 
 from alpamayo_ros.errors import CheckpointError
 from alpamayo_ros.model.config import read_json
+from alpamayo_ros.types import ImagePatches
 
 _TENSORS = ('frames', 'pixel_values', 'image_grid_thw', 'input_ids', 'fused_ids',
             'ego_history_xyz', 'ego_history_rot', 'sequences', 'noise', 'action', 'pred_xyz',
@@ -36,6 +37,14 @@ class Case:
     def camera_ids(self) -> list[int]:
         """Camera ids, or 0 ... where the case only counts them."""
         return list(self.info.get('camera_indices') or range(self.info['cameras']))
+
+    @property
+    def images(self) -> list[ImagePatches]:
+        """The recorded patches, one item an image."""
+        grids = [tuple(grid) for grid in self.tensors['image_grid_thw'].tolist()]
+        size = tuple(self.tensors['frames'].shape[-2:])
+        parts = self.tensors['pixel_values'].split([rows * columns for _, rows, columns in grids])
+        return [ImagePatches(part, grid, size) for part, grid in zip(parts, grids, strict=True)]
 
     @property
     def greedy(self) -> bool:

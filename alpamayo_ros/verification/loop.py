@@ -25,7 +25,8 @@ from torch import Tensor
 
 MAX_DISTANCE_RATIO = 1.15
 RUNS = 8
-_ROUNDING = 2.0 ** -24
+ROUNDING = {'float32': 2.0 ** -24, 'float16': 2.0 ** -11, 'bfloat16': 2.0 ** -8}
+"""Relative rounding of a result in each type."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,12 @@ class Sensitivity:
         return self.ratio <= MAX_DISTANCE_RATIO
 
 
-def sensitivity(run: Callable[[Tensor], Tensor], noise: Tensor, recorded: Tensor) -> Sensitivity:
-    """Run the loop from ``RUNS`` starts that differ from ``noise`` by float32 rounding."""
+def sensitivity(run: Callable[[Tensor], Tensor], noise: Tensor, recorded: Tensor, *,
+                dtype: str = 'float32') -> Sensitivity:
+    """Run the loop from ``RUNS`` starts that differ from ``noise`` by the rounding of ``dtype``."""
     generator = torch.Generator().manual_seed(0)
     runs = torch.stack([
-        run(noise * (1 + _ROUNDING * torch.randn(noise.shape, generator=generator)))
+        run(noise * (1 + ROUNDING[dtype] * torch.randn(noise.shape, generator=generator)))
         for _ in range(RUNS)])
     pairs = [(runs[i] - runs[j]).abs() for i in range(RUNS) for j in range(i)]
     between = torch.stack([pair.mean() for pair in pairs]).mean()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,11 @@ class ExpertStep(nn.Module):
     lies; samples share their group's entries and all groups share the prompt's.
     """
 
-    def __init__(self, model: AlpamayoModel) -> None:
+    def __init__(self, model: AlpamayoModel,
+                 attend: Callable[..., Tensor] = grouped_attention) -> None:
+        """``attend``: how to attend; the default is made of operations that any graph can hold."""
         super().__init__()
+        self.attend = attend
         self.expert = model.expert
         self.action_in_proj = model.action_in_proj
         self.action_out_proj = model.action_out_proj
@@ -28,7 +31,7 @@ class ExpertStep(nn.Module):
     def rotary(self, start: Tensor, waypoints: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """cos and sin (G, 1, waypoints, head_dim) of tokens beginning at position start (G,)."""
         positions = start[:, None] + torch.arange(waypoints, device=start.device)
-        return self.expert.rotary(positions[:, None].expand(3, -1, -1, -1), dtype)
+        return self.expert.rotary.along(positions[:, None], dtype)
 
     def forward(self, noisy: Tensor, time: Tensor, cos: Tensor, sin: Tensor,
                 prompt: Sequence[tuple[Tensor, Tensor]], tail: Sequence[tuple[Tensor, Tensor]],
@@ -43,7 +46,7 @@ class ExpertStep(nn.Module):
         for layer, (prompt_k, prompt_v), (tail_k, tail_v) in zip(
                 self.expert.layers, prompt, tail, strict=True):
             q, k, v = layer.project(x, cos, sin)
-            x = layer.finish(x, grouped_attention(
+            x = layer.finish(x, self.attend(
                 q, k, v, prompt_k=prompt_k, prompt_v=prompt_v, tail_k=tail_k, tail_v=tail_v,
                 tail_bias=tail_bias, own_bias=own_bias))
         return self.action_out_proj(self.expert.norm(x)).float()
