@@ -55,6 +55,15 @@ class NodeProcess:
     def returncode(self) -> int | None:
         return self._process.poll()
 
+    def cpu_seconds(self) -> float:
+        """Processor time it has used so far, all threads and cores; 0 when it is gone."""
+        try:
+            stat = Path(f'/proc/{self._process.pid}/stat').read_text(encoding='utf-8')
+        except OSError:
+            return 0.0
+        user, system = stat.rpartition(')')[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf('SC_CLK_TCK')
+
     def watch(self, ended: threading.Event) -> None:
         """Set ``ended`` as soon as the process is gone."""
         def wait() -> None:

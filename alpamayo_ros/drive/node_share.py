@@ -67,13 +67,15 @@ class PlanShare:
 @dataclass(frozen=True)
 class NodeShare:
     """``sent`` and, by the node's count, ``counts`` of frames by camera; ``plans``; ``late_s``:
-    how far the load was behind time at worst; ``cores`` the node had."""
+    how far the load was behind time at worst; ``cores`` the node had, and ``busy_cores``: how many
+    it used on average while under load."""
 
     sent: dict[str, int]
     counts: dict[str, dict[str, int]]
     plans: list[PlanShare]
     late_s: float
     cores: int
+    busy_cores: float
 
     @property
     def lost(self) -> int:
@@ -120,16 +122,19 @@ def _measure(options: ShareOptions, process: NodeProcess, node: Node, cores: int
     if missing:
         raise NodeError(f'the node does not listen to {", ".join(missing)}')
     stop.wait(_SETTLE_S)  # the readers have to know the writers, too
+    began, used = time.monotonic(), process.cpu_seconds()
     load.run(options.seconds, stop)
     ended = time.monotonic()
+    busy_cores = (process.cpu_seconds() - used) / (ended - began)
     counts = _final_counts(seen, options.cameras, ended + _SETTLE_S, stop)
     if process.returncode is not None:
         raise NodeError(f'the node ended by itself with exit code {process.returncode}')
     plans = plan_shares(seen.infos, load.sent)
     if not plans:
-        raise NodeError(f'{len(seen.infos)} plans came, expected two at least; frames: {counts}')
+        raise NodeError(f'{len(seen.infos)} plans came, expected two at least; the node used '
+                        f'{busy_cores:.2f} of {cores} cores; frames: {counts}')
     return NodeShare({camera: len(load.sent[camera].stamps_ns) for camera in options.cameras},
-                     counts, plans, load.late_s, cores)
+                     counts, plans, load.late_s, cores, busy_cores)
 
 
 def _listen(node: Node, seen: _Seen) -> None:

@@ -1,0 +1,1 @@
+"""The lifecycle node: parameters, conversions, worker thread, health. Imports rclpy."""

@@ -1,0 +1,33 @@
+"""The node under six cameras, as ``alpamayo bench`` measures it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from alpamayo_ros.cameras import SIX_CAMERA_RIG
+
+SECONDS = 4
+
+
+def test_every_frame_arrives_and_every_plan_is_accounted_for(tmp_path):
+    path = tmp_path / 'bench.json'
+    result = subprocess.run(
+        [sys.executable, '-m', 'alpamayo_ros.cli.main', 'bench', '--sections', 'node',
+         '--image-size', '180x320', '--node-seconds', str(SECONDS), '--node-cores', '1',
+         '--json', path], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    node = json.loads(path.read_text())['node']
+    assert node['frames_sent'] == dict.fromkeys(SIX_CAMERA_RIG, 10 * SECONDS)
+    assert node['frames_received'] == node['frames_sent']
+    assert node['all_frames_arrived'] is True
+    assert f'frames: {60 * SECONDS} sent, {60 * SECONDS} arrived (all)' in result.stdout
+    assert node['plans'] >= 1 and node['cores'] == 1
+    assert 0 < node['cores_used'] < 1.2
+    assert {'align', 'place', 'paths', 'markers', 'input.queue', 'input.prepare'} == set(
+        node['parts'])
+    # The share contains what the node itself says it spent on a plan when the model was done.
+    for name in ('place', 'paths', 'markers'):
+        assert node['share']['max_ms'] > node['parts'][name]['median_ms'] > 0
+    assert "the node's share" in result.stdout
