@@ -1,0 +1,1 @@
+"""Measuring the planner on the machine at hand."""
