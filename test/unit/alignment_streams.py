@@ -14,7 +14,7 @@ from alpamayo_ros.types import CameraFrame, EgoState, ImagePatches, Observation
 MS = 10 ** 6
 START = 1_700_000_000_000 * MS  # a multiple of the grid
 SETTINGS = AlignmentSettings()
-PHASES_MS = dict(zip(SIX_CAMERA_RIG, (0, 17, 33, 50, 66, 91)))
+PHASES_MS = dict(zip(SIX_CAMERA_RIG, (0, 17, 33, 50, 66, 91), strict=True))
 
 Pose = Callable[[float], tuple[float, float, float]]
 
@@ -38,9 +38,9 @@ class Drive:
             buffer.add(CameraFrame(buffer.camera.camera_id, START + round(stamp * MS),
                                    ImagePatches(None, (1, 2, 2), (1080, 1920))))
 
-    def ego(self, stamps_ms: Iterable[float], pose: Pose = constant_speed(5.0), **twist) -> None:
+    def ego(self, stamps_ms: Iterable[float], pose: Pose | None = None, **twist) -> None:
         for stamp in stamps_ms:
-            self.odometry.add(ego_state(stamp, pose, **twist))
+            self.odometry.add(ego_state(stamp, pose or constant_speed(5.0), **twist))
 
     def align(self, **options) -> Observation | Refusal:
         return align(self.frames, self.odometry, self.settings, **options)

@@ -200,7 +200,7 @@ def test_interpolation_is_linear_and_slerp(odometry) -> None:
 def test_interpolated_rotations_are_those_of_slerp(odometry, seed) -> None:
     rng = np.random.default_rng(seed)
     turns = Rotation.random(2, random_state=seed)
-    for offset, turn in zip((0.0, 0.2), turns):
+    for offset, turn in zip((0.0, 0.2), turns, strict=True):
         odometry.add(EgoState(START + round(offset * SECOND), rng.normal(size=3),
                               turn.as_quat() * rng.choice([-1, 1]), np.zeros(3), np.zeros(3)))
     for share in rng.random(5):
