@@ -20,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         default=['torch', 'onnxruntime'],
                         help='backends of the action expert to compare with torch in float32; '
                         'none after the option leaves this out')
-    parser.add_argument('--strict', action='store_true', help='let the tolerance alone decide, also '
-                        'where rounding moves a recorded result by more (docs/numerics.md)')
+    parser.add_argument('--strict', action='store_true',
+                        help='let the tolerance alone decide, also where rounding moves a '
+                        'recorded result by more (docs/numerics.md)')
     parser.add_argument('--json', type=Path, help='write the table to this file as JSON too')
 
 

@@ -156,6 +156,23 @@ def test_changed_units(tmp_path, verify, name, stage):
     assert status == 1 and stage in failed
 
 
+@pytest.mark.parametrize('name, stage', [('input_ids', 'prompt ids'), ('fused_ids', None)])
+def test_ids_of_another_length(directory, verify, name, stage):
+    edit_tensors(directory / 'model' / f'{CASE}.safetensors',
+                 lambda tensors: tensors.update({name: tensors[name][:, 1:]}))
+    status, _, failed = verify(directory)
+    assert status == 1 and (stage or 'history ids') in failed
+
+
+def test_units_of_another_shape(tmp_path, verify):
+    shutil.copy(GOLDEN / 'units.safetensors', tmp_path)
+    edit_tensors(tmp_path / 'units.safetensors', lambda tensors: tensors.update(
+        delta_tokens=tensors['delta_tokens'][:, :-3], action_rot=tensors['action_rot'][:-1]))
+    status, _, failed = verify(tmp_path)
+    assert status == 1
+    assert failed == {'delta tokens', 'delta decoded xyz, m', 'action to rotation'}
+
+
 def test_json(directory, verify, tmp_path):
     edit_json(directory / 'model' / 'cases.json', lambda cases: cases[CASE].update(cot=['no']))
     status, _, _ = verify(directory, '--json', tmp_path / 'table.json')

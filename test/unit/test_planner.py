@@ -64,6 +64,14 @@ def test_another_seed_another_plan(planner):
                            actions(with_settings(planner, seed=1).plan(given)))
 
 
+def test_the_seed_is_the_reasoning_s_too(planner):
+    given = observation(planner)
+    noise = np.zeros((6, planner.num_waypoints, 2))
+    first, second = (actions(with_settings(planner, seed=seed, temperature=5.0).plan(
+        given, noise=noise)) for seed in (0, 1))
+    assert not np.allclose(first, second)
+
+
 def test_noise_is_the_start_of_the_flow(planner):
     given = observation(planner)
     noise = np.random.default_rng(3).standard_normal((6, planner.num_waypoints, 2))

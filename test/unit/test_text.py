@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from golden_data import R1, V1_5
 from reference_model import ReferenceModel
 from synthetic import Wish, inputs
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig
+from transformers.models.qwen3_vl.modeling_qwen3_vl import (
+    Qwen3VLModel,
+    Qwen3VLTextRotaryEmbedding,
+)
 
+from alpamayo_ros.model.config import load_config
 from alpamayo_ros.model.decoding import encode_images, extend, prefill
 from alpamayo_ros.model.kv_cache import KVCache
+from alpamayo_ros.model.layers import Rotary
 from alpamayo_ros.model.runtime import Runtime
 from alpamayo_ros.model.text import prompt_positions
 
@@ -92,8 +101,29 @@ def test_positions_are_those_of_transformers(models):
     assert torch.equal(positions, expected[:, 0]) and rope_delta == int(delta)
 
 
+@pytest.mark.parametrize('section', [(24, 20, 20), (4, 2, 2), (3, 3, 2), (4, 4, 4), (2, 6, 0)],
+                         ids=str)
+def test_rotary_is_that_of_transformers(section):
+    """With a low theta, so that every frequency, the last ones too, shows."""
+    dim = 2 * sum(section)
+    geometry = dataclasses.replace(load_config(R1).text, head_dim=dim, mrope_section=section,
+                                   rope_theta=4.0)
+    ours = Rotary(geometry)
+    ours.materialise(torch.device('cpu'))
+    reference = Qwen3VLTextRotaryEmbedding(Qwen3VLTextConfig(
+        head_dim=dim, hidden_size=dim, num_attention_heads=1, rope_parameters={
+            'rope_type': 'default', 'rope_theta': 4.0, 'mrope_section': list(section)}))
+    positions = torch.randint(0, 60, (3, 1, 9), generator=torch.Generator().manual_seed(0))
+    expected = reference(torch.zeros(1), positions)
+    for found, wanted in zip(ours(positions[:, 0], torch.float32), expected, strict=True):
+        assert (found - wanted[0]).abs().max() < 2e-5
+    equal = positions[:1].expand(3, -1, -1)
+    for found, wanted in zip(ours.along(positions[0, 0], torch.float32),
+                             reference(torch.zeros(1), equal), strict=True):
+        assert (found - wanted[0]).abs().max() < 2e-5
+
+
 def test_positions_of_random_prompts():
-    from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
     random = np.random.default_rng(0)
     for merge in (1, 2, 3):
         rope_index = Qwen3VLModel.get_rope_index

@@ -55,6 +55,8 @@ def test_added_tokens(pair):
     assert ours.encode('<i0>') == [414] and ours.encode('<i95>') == [509]
     for place, name in enumerate(name for name in names if name != 'image_pad'):
         assert ours.encode(special(name)) == [510 + place]
+        token = ours.backend.added_tokens_decoder[510 + place]
+        assert token.special and not token.normalized
     # It exists in the backbone already.
     assert ours.encode(special('image_pad')) == [412] == [ours.image_pad]
     assert (ours.history, ours.future_start) == (525, 522)
