@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# Before torch is loaded. Its threads wait for each other by spinning, which on a machine that has
+# other work takes ten times as long as the work itself.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 
 @pytest.fixture(scope='session')

@@ -54,7 +54,15 @@ def test_what_was_judged_is_said(golden, verify):
     status, output, failed = verify(golden)
     assert status == 0 and failed == set() and '13 of 13 checks passed' in output
     assert output.count('rounding alone moves this result by') == 3
-    assert '3 of them are beyond the tolerance but within what float32 rounding' in output
+    assert '3 are beyond the tolerance but within what float32 rounding alone' in output
+
+
+def test_strictly_nothing_is_judged(golden, directory, verify):
+    """Well-conditioned cases pass by the tolerance alone, the golden loop does not."""
+    status, _, failed = verify(golden / 'r1', '--strict')
+    assert status == 1 and failed == LOOP
+    status, output, failed = verify(directory / 'model', '--strict')
+    assert status == 0 and failed == set() and '13 of 13 checks passed' in output
 
 
 def test_a_scaled_output_where_the_loop_is_judged(golden, verify):
