@@ -75,6 +75,9 @@ def _leave_after(seconds: float) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the exit code (0: clean, 1: forced, 2: wrong use)."""
+    # Read when torch is loaded. Its idle threads would wait for each other by spinning, and take
+    # the processor from those that decode: on shared cores a loop of torch took ten times as long.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     arguments = list(sys.argv if args is None else ['planner', *args])
     stop = threading.Event()
     _keep_large_blocks()

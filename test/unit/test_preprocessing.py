@@ -134,3 +134,17 @@ def test_any_thread_may_call_it():
     with ThreadPoolExecutor(4) as pool:
         found = [item.pixel_values for item in pool.map(preprocess, images)]
     assert all((a == b).all() for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(('height', 'width', 'rows', 'columns', 'levels'), [
+    (300, 420, 288, 416, 0), (48, 80, 64, 64, 0), (360, 640, 320, 576, 0),
+    (540, 960, 320, 576, 1), (1080, 1920, 320, 576, 1)])
+def test_resize_is_that_of_pillow(height, width, rows, columns, levels):
+    """Noise is the hardest picture: every filter tap counts."""
+    from PIL import Image
+
+    from alpamayo_ros.model.preprocessing import _resize
+    rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = Image.fromarray(rgb).resize((columns, rows), Image.Resampling.BICUBIC)
+    difference = np.abs(_resize(rgb, rows, columns).astype(int) - np.asarray(expected).astype(int))
+    assert difference.max() <= levels and difference.mean() < 0.01
