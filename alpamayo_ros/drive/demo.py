@@ -36,7 +36,7 @@ from alpamayo_ros.drive.plans import (
 )
 from alpamayo_ros.drive.player import Player, PlayOptions
 from alpamayo_ros.drive.record import RecordedTopic, Recorder
-from alpamayo_ros.drive.rig import DEMO_RIG
+from alpamayo_ros.rig import NOMINAL_RIG
 
 DIAGNOSTICS = '/diagnostics'
 RECORDED = (
@@ -227,13 +227,13 @@ def _draw(options: DemoOptions, drive: DriveData, listener: _Listener, picture: 
     age_s = (plan.received_ns - plan.t0_ns) * 1e-9
     describing = describe_paths(paths, plan.plausible, plan.dt_s).split('; ')
     draw_plan(PlanScene(
-        views=drive.views(DEMO_RIG, plan.t0_ns), candidates=list(paths), plausible=plan.plausible,
+        views=drive.views(NOMINAL_RIG, plan.t0_ns), candidates=list(paths), plausible=plan.plausible,
         history=drive.history(plan.t0_ns), reasoning=plan.reasoning,
         title=f'Plan {number + 1} of {len(listener.plans)}: t0 is {into_s:.2f} s into the drive, '
               f'speed {float(plan.info["v0_mps"]):.1f} m/s, ready {age_s * 1000:.0f} ms after t0',
         notes=[f'candidates: {describing[0]}; {describing[-1]}', *describing[1:-1],
                *textwrap.wrap(f'time: {describe_times(plan.timings_ms)}', 78)],
-        banner=NOT_DRIVING if options.random_weights else ''), DEMO_RIG, picture)
+        banner=NOT_DRIVING if options.random_weights else ''), NOMINAL_RIG, picture)
 
 
 def _conclude(options: DemoOptions, listener: _Listener, recorder: Recorder,

@@ -27,7 +27,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from alpamayo_ros.drive.bag import BagError
 from alpamayo_ros.drive.render import render
-from alpamayo_ros.drive.rig import DEMO_RIG
+from alpamayo_ros.rig import NOMINAL_RIG
 from alpamayo_ros.drive.scene import EgoMotion, Lane, Quads, car, street
 
 INPUT_PREFIX = '/alpamayo/input'
@@ -124,7 +124,7 @@ class _Messages:
         self._lane = Lane(settings.seconds)
         self._street = street(self._lane, settings.seed)
         self._makers = {ODOMETRY_TOPIC: ('nav_msgs/msg/Odometry', self._odometry)}
-        for name in DEMO_RIG:
+        for name in NOMINAL_RIG:
             self._makers[image_topic(name)] = (
                 'sensor_msgs/msg/CompressedImage', lambda t, n=name: self._image(n, t))
             self._makers[info_topic(name)] = (
@@ -169,7 +169,7 @@ class _Messages:
     def _image(self, name: str, stamp_ns: int) -> object:
         seconds, ego = self._motion(stamp_ns)
         lead = car(*self._lane.lead(seconds), (158, 42, 42), braking=1.5 < seconds < 4.6)
-        rgb = render(Quads.join([self._street, lead]), ego, DEMO_RIG[name],
+        rgb = render(Quads.join([self._street, lead]), ego, NOMINAL_RIG[name],
                      self._settings.width, self._settings.height)
         ok, jpeg = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR),
                                 [cv2.IMWRITE_JPEG_QUALITY, self._settings.quality])
@@ -180,7 +180,7 @@ class _Messages:
 
     def _info(self, name: str, stamp_ns: int) -> object:
         width, height = self._settings.width, self._settings.height
-        matrix = DEMO_RIG[name].intrinsics(width, height)
+        matrix = NOMINAL_RIG[name].intrinsics(width, height)
         region = self._types['sensor_msgs/msg/RegionOfInterest'](
             x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
         return self._types['sensor_msgs/msg/CameraInfo'](

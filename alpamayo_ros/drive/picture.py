@@ -17,7 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from alpamayo_ros.drive.rig import FOOTPRINT_M, MountedCamera
+from alpamayo_ros.rig import FOOTPRINT_M, MountedCamera
 
 _VIEWS = (('cross_left', 'front_wide', 'cross_right'), ('rear_left', 'front_tele', 'rear_right'))
 _BEST = '#00c853'

@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from alpamayo_ros.drive.rig import MountedCamera
+from alpamayo_ros.rig import MountedCamera
 from alpamayo_ros.drive.scene import SOLID, EgoMotion, Quads
 
 _NEAR_M = 0.2

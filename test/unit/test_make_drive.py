@@ -23,7 +23,7 @@ from alpamayo_ros.drive.make import (
     make_drive,
 )
 from alpamayo_ros.drive.render import render
-from alpamayo_ros.drive.rig import DEMO_RIG
+from alpamayo_ros.rig import NOMINAL_RIG
 from alpamayo_ros.drive.scene import SOLID, EgoMotion, Lane, Quads, street
 from alpamayo_ros.images import decode_compressed
 from alpamayo_ros.resources import share_path
@@ -95,7 +95,7 @@ def test_shipped_images_decode_and_cameras_are_out_of_phase(shipped):
 def test_shipped_calibration_is_the_rigs(shipped):
     for camera in SIX_CAMERA_RIG:
         info = read(shipped, info_topic(camera))[0][1]
-        focal = 320 / math.tan(math.radians(DEMO_RIG[camera].fov_deg / 2))
+        focal = 320 / math.tan(math.radians(NOMINAL_RIG[camera].fov_deg / 2))
         assert info.k.reshape(3, 3) == pytest.approx(
             np.array([[focal, 0, 320], [0, focal, 180], [0, 0, 1]]))
 
@@ -160,7 +160,7 @@ def test_settings_out_of_range_are_named(change):
 
 
 def test_projection_of_a_camera_by_hand():
-    camera = DEMO_RIG['front_tele']
+    camera = NOMINAL_RIG['front_tele']
     pixels, depth = camera.project(
         np.array([[101.75, -0.05, 1.48], [-5.0, 0.0, 0.0]]), 640, 360)
     pitch = math.radians(camera.pitch_deg)
@@ -172,7 +172,7 @@ def test_projection_of_a_camera_by_hand():
 
 
 def test_cameras_look_where_their_names_say():
-    for name, camera in DEMO_RIG.items():
+    for name, camera in NOMINAL_RIG.items():
         yaw = math.radians(camera.yaw_deg)
         ahead = np.array(camera.xyz) + 20.0 * np.array([math.cos(yaw), math.sin(yaw), 0.0])
         left = ahead + 2.0 * np.array([-math.sin(yaw), math.cos(yaw), 0.0])
@@ -189,10 +189,10 @@ def rotation_is_proper(matrix):
     return np.allclose(matrix @ matrix.T, np.eye(3)) and np.linalg.det(matrix) > 0
 
 
-@pytest.mark.parametrize('name', list(DEMO_RIG))
+@pytest.mark.parametrize('name', list(NOMINAL_RIG))
 def test_rendering_agrees_with_projection(name):
     """A red square in front of a camera is drawn where the projection says it is."""
-    camera = DEMO_RIG[name]
+    camera = NOMINAL_RIG[name]
     ego = EgoMotion(40.0, -12.0, 0.7, 5.0, 0.0)
     yaw = math.radians(camera.yaw_deg + 6.0)
     centre = np.array(camera.xyz) + 9.0 * np.array([math.cos(yaw), math.sin(yaw), -0.03])
@@ -217,7 +217,7 @@ def test_rendering_agrees_with_projection(name):
 
 def test_road_is_below_the_horizon_and_sky_above():
     lane = Lane(2.0)
-    image = render(street(lane, 0), lane.ego(1.0), DEMO_RIG['front_wide'], 320, 180).astype(int)
+    image = render(street(lane, 0), lane.ego(1.0), NOMINAL_RIG['front_wide'], 320, 180).astype(int)
     road = image[165, 130:190]
     assert np.abs(road.max(axis=1) - road.min(axis=1)).max() < 40
     sky = image[5, 100:220]
@@ -252,6 +252,6 @@ def test_jpeg_holds_the_picture_that_was_drawn(small):
     bgr = cv2.imdecode(np.asarray(message.data), cv2.IMREAD_COLOR)
     lane = Lane(SMALL.seconds)
     drawn = render(street(lane, SMALL.seed), lane.ego((stamp - START_NS) * 1e-9),
-                   DEMO_RIG['front_wide'], 128, 72)
+                   NOMINAL_RIG['front_wide'], 128, 72)
     difference = np.abs(bgr[..., ::-1].astype(int) - drawn.astype(int))
     assert np.median(difference) < 8

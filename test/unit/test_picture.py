@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alpamayo_ros.drive.picture import PlanScene, View, draw_plan, printable
-from alpamayo_ros.drive.rig import DEMO_RIG
+from alpamayo_ros.rig import NOMINAL_RIG
 
 
 def scene(**changes):
@@ -15,7 +15,7 @@ def scene(**changes):
     steps = 0.8 * np.arange(1, 65)
     paths = [np.stack([np.sin(k * steps) / k, (1 - np.cos(k * steps)) / k, 0 * steps], axis=1)
              for k in turns]
-    views = {name: View(np.full((90, 160, 3), 120, np.uint8), -12.0) for name in DEMO_RIG}
+    views = {name: View(np.full((90, 160, 3), 120, np.uint8), -12.0) for name in NOMINAL_RIG}
     values = dict(views=views, candidates=paths, plausible=[True] * 32,
                   history=np.stack([np.linspace(-12, 0, 16), np.zeros(16), np.zeros(16)], axis=1),
                   reasoning='Keep the lane.', title='plan 1', notes=['a note'], banner='')
@@ -23,7 +23,7 @@ def scene(**changes):
 
 
 def picture(tmp_path, name='plan.png', **changes):
-    draw_plan(scene(**changes), DEMO_RIG, tmp_path / name)
+    draw_plan(scene(**changes), NOMINAL_RIG, tmp_path / name)
     image = cv2.imread(str(tmp_path / name))
     assert image is not None
     return image[..., ::-1].astype(int)

@@ -1,4 +1,4 @@
-"""Where the demo drive's cameras sit and how they see: pinhole geometry, free of ROS.
+"""Where the six cameras sit on the nominal vehicle and how they see: pinhole geometry, free of ROS.
 
 The ego frame is ``base_link``: x forward, y left, z up, origin on the ground beneath the rear
 axle. The optical frame of a camera is x right, y down, z along the view (REP-103).
@@ -64,7 +64,7 @@ class MountedCamera:
         return pixels, depth
 
 
-DEMO_RIG: dict[str, MountedCamera] = {camera.name: camera for camera in (
+NOMINAL_RIG: dict[str, MountedCamera] = {camera.name: camera for camera in (
     MountedCamera('cross_left', (2.1, 0.95, 1.15), 57.0, 4.0),
     MountedCamera('front_wide', (1.75, 0.05, 1.48), 0.0, 4.0),
     MountedCamera('cross_right', (2.1, -0.95, 1.15), -57.0, 4.0),
@@ -72,7 +72,7 @@ DEMO_RIG: dict[str, MountedCamera] = {camera.name: camera for camera in (
     MountedCamera('rear_right', (1.9, -1.0, 1.1), -150.0, 3.0),
     MountedCamera('front_tele', (1.75, -0.05, 1.48), 0.0, 1.0),
 )}
-"""The rig of the drive in ``resource/demo_drive``."""
+"""The rig of the driving world and of the drive in ``resource/demo_drive``."""
 
 FOOTPRINT_M = (-0.95, 3.85, 0.95)
-"""The demo vehicle seen from above in the ego frame: rear bumper x, front bumper x, half width."""
+"""The nominal vehicle seen from above in the ego frame: rear bumper x, front bumper x, half width."""
