@@ -26,9 +26,9 @@ class Strip:
     """A band along a line on the ground: paving or paint.
 
     ``kind``: 'asphalt', 'sidewalk', 'edge_line', 'solid_line', 'dashed_line', 'stop_line',
-    'crossing' (a zebra: the line runs across the road, bars lie along the road); drawn in the order
-    in which the layout lists them. ``points``: (N, 2) m, its middle. ``width``: m. ``dash``: lengths
-    (painted, gap) m.
+    'crossing' (a zebra: the line runs across the road, bars lie along the road); drawn in the
+    order in which the layout lists them. ``points``: (N, 2) m, its middle. ``width``: m. ``dash``:
+    lengths (painted, gap) m.
     """
 
     kind: str
@@ -84,9 +84,9 @@ class Look:
 class Drive:
     """A simulated drive: what stands there, what moves, and how the rule-based driver went.
 
-    ``ego``: (steps, 6) float64: x, y m, yaw rad, speed m/s, and the acceleration m/s^2 and curvature
-    1/m that hold until the next step; row k is at ``k * DT_S``. It follows the unicycle of
-    ``alpamayo_ros.model.unicycle`` exactly. ``strips``: paving and paint, in drawing order;
+    ``ego``: (steps, 6) float64: x, y m, yaw rad, speed m/s, and the acceleration m/s^2 and
+    curvature 1/m that hold until the next step; row k is at ``k * DT_S``. It follows the unicycle
+    of ``alpamayo_ros.model.unicycle`` exactly. ``strips``: paving and paint, in drawing order;
     ``fixed``: what stands still; ``moving``: one tuple a step, what moves or changes state.
     ``navigation``: one entry a step, an instruction or None.
     """
