@@ -23,7 +23,7 @@ from alpamayo_ros.model.prompt import INSTRUCTION, SYSTEM
 from alpamayo_ros.model.tokenizer import special
 
 _SHARD_BYTES = 4 << 30
-_TEMPLATE = (
+CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% for part in message.content %}{% if part.type == 'image' %}"
     '<|vision_start|><|image_pad|><|vision_end|>'
@@ -81,7 +81,7 @@ def _write_tokenizer(geometry: Geometry, directory: Path) -> None:
     _write_json(directory / 'tokenizer_config.json', {
         'tokenizer_class': 'PreTrainedTokenizerFast', 'eos_token': special('im_end'),
         'pad_token': special('endoftext'), 'clean_up_tokenization_spaces': False})
-    (directory / 'chat_template.jinja').write_text(_TEMPLATE, encoding='utf-8')
+    (directory / 'chat_template.jinja').write_text(CHAT_TEMPLATE, encoding='utf-8')
 
 
 def random_weights(config: AlpamayoConfig, end_token: int, dtype: torch.dtype, seed: int

@@ -65,7 +65,7 @@ class FramePreprocessor:
         """The same with the target size (pixels) given."""
         height, width = rgb.shape[:2]
         if (rows, columns) != (height, width):
-            rgb = _resize(rgb, rows, columns)
+            rgb = resize(rgb, rows, columns)
         return ImagePatches(self._patches(rgb), (
             1, rows // self._geometry.patch_size, columns // self._geometry.patch_size),
             (height, width))
@@ -82,7 +82,7 @@ class FramePreprocessor:
         return values.expand(-1, -1, g.temporal_patch_size, -1).reshape(rows * columns, -1)
 
 
-def _resize(rgb: np.ndarray, rows: int, columns: int) -> np.ndarray:
+def resize(rgb: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """Pillow's bicubic filter, which the checkpoints were trained with.
 
     Resizing is most of the work of a frame, and six 1080p cameras at 10 Hz must fit on two cores.

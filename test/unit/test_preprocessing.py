@@ -143,8 +143,8 @@ def test_resize_is_that_of_pillow(height, width, rows, columns, levels):
     """Noise is the hardest picture: every filter tap counts."""
     from PIL import Image
 
-    from alpamayo_ros.model.preprocessing import _resize
+    from alpamayo_ros.model.preprocessing import resize
     rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     expected = Image.fromarray(rgb).resize((columns, rows), Image.Resampling.BICUBIC)
-    difference = np.abs(_resize(rgb, rows, columns).astype(int) - np.asarray(expected).astype(int))
+    difference = np.abs(resize(rgb, rows, columns).astype(int) - np.asarray(expected).astype(int))
     assert difference.max() <= levels and difference.mean() < 0.01

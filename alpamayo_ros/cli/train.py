@@ -1,0 +1,47 @@
+"""``alpamayo train``: the nano checkpoint from nothing, on the rendered driving world."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = 'train the nano checkpoint on the driving world'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument('output', type=Path, metavar='CHECKPOINT',
+                        help='directory of the checkpoint; a run that is there goes on')
+    parser.add_argument('--seed', type=int, default=1, help='of weights, drives and batches')
+    parser.add_argument('--scale', type=float, default=1.0,
+                        help='times the steps of every stage; below 1 for a quick look')
+    parser.add_argument('--workers', type=int, default=1, help='processes that render drives')
+    parser.add_argument('--device', default='cpu', help='cpu or cuda (which has not been run yet)')
+    parser.add_argument('--threads', type=int, default=0,
+                        help='threads of the model; 0: one for each core')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; killed at any time, the same command goes on."""
+    import sys
+    from dataclasses import replace
+
+    import torch
+
+    from alpamayo_ros.training.settings import TrainingSettings
+    from alpamayo_ros.training.train import train
+    if args.seed < 0 or args.workers < 1 or args.scale <= 0:
+        print(f'alpamayo train: --seed {args.seed}, --workers {args.workers}, --scale '
+              f'{args.scale}; expected 0 or more, 1 or more, above 0', file=sys.stderr)
+        return 2
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    settings = replace(TrainingSettings(seed=args.seed), workers=args.workers)
+    try:
+        train(args.output, settings.scaled(args.scale), args.device)
+    except (ValueError, RuntimeError) as error:
+        print(f'alpamayo train: {error}', file=sys.stderr)
+        return 1
+    print(f'{args.output} holds the checkpoint; its settings, log and curves are in '
+          f'{args.output / "training"}')
+    return 0

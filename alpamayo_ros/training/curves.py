@@ -1,0 +1,30 @@
+"""The losses of a training run as a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+_NOT_LOSSES = ('stage', 'step', 'rate', 'seconds')
+
+
+def draw_curves(log: Path, picture: Path) -> None:
+    """Draw every stage's losses over its steps, one panel a stage, into a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    rows = [json.loads(line) for line in log.read_text(encoding='utf-8').splitlines()]
+    names = list(dict.fromkeys(row['stage'] for row in rows))
+    figure = Figure(figsize=(4.2 * len(names), 3.4), layout='constrained')
+    FigureCanvasAgg(figure)
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        # A run that went on after a stop has some steps twice; the later ones count.
+        stage = {row['step']: row for row in rows if row['stage'] == name}
+        steps = sorted(stage)
+        for value in (key for key in stage[steps[0]] if key not in _NOT_LOSSES):
+            axes.plot(steps, [stage[step][value] for step in steps], label=value, linewidth=1.2)
+        axes.set_title(name, loc='left')
+        axes.set_xlabel('step')
+        axes.set_yscale('log')
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(picture, dpi=110)

@@ -1,0 +1,105 @@
+"""What training learns from: rendered instants of drives, and single images with their classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from alpamayo_ros.cameras import camera_by_id
+from alpamayo_ros.model.preprocessing import resize
+from alpamayo_ros.rig import NOMINAL_RIG
+from alpamayo_ros.training.nano import IMAGE_SIZE, RENDER_SIZE
+from alpamayo_ros.world.causes import KINDS
+from alpamayo_ros.world.render import LABELS, Renderer
+from alpamayo_ros.world.samples import instants, sample_at
+from alpamayo_ros.world.scenarios import make_drive
+from alpamayo_ros.world.types import FUTURE_STEPS, Drive, Sample
+
+CELL = 8
+"""Side of the squares in which the vision stage is told what there is, pixels of the model."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One instant. ``images``: uint8 (cameras * frames, H, W, 3), camera-major, oldest first;
+    ``history_xyz``: (16, 3) m, ego frame; ``controls``: (64, 2), the accelerations m/s^2 and
+    curvatures 1/m that the driver chose."""
+
+    camera_ids: tuple[int, ...]
+    images: np.ndarray
+    history_xyz: np.ndarray
+    controls: np.ndarray
+    reasoning: str
+    navigation: str | None
+    kind: str
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """``image``: uint8 (H, W, 3); ``shares``: float16 (rows, columns, classes), how much of each
+    square of ``CELL`` pixels each class of ``LABELS`` covers."""
+
+    image: np.ndarray
+    shares: np.ndarray
+
+
+def seen(image: np.ndarray) -> np.ndarray:
+    """A rendered image at the size at which the model sees it, as its preprocessor resizes."""
+    return resize(image, IMAGE_SIZE[1], IMAGE_SIZE[0])
+
+
+def example(sample: Sample, renderer: Renderer, camera_ids: Sequence[int], frames: int) -> Example:
+    """Render what the cameras see: as many ``frames`` of each, 0.1 s apart, the last at t0."""
+    # Steps outside, cameras inside: the renderer keeps what the cameras of a step share.
+    steps = range(sample.step - frames + 1, sample.step + 1)
+    rendered = [[seen(renderer.image(step, NOMINAL_RIG[camera_by_id(camera_id).name],
+                                     *RENDER_SIZE)) for camera_id in camera_ids]
+                for step in steps]
+    images = [row[index] for index in range(len(camera_ids)) for row in rendered]
+    controls = sample.drive.ego[sample.step:sample.step + FUTURE_STEPS, 4:6]
+    return Example(
+        camera_ids=tuple(camera_ids), images=np.stack(images),
+        history_xyz=sample.history_xyz.astype(np.float32), controls=controls.astype(np.float32),
+        reasoning=sample.reasoning, navigation=sample.navigation, kind=sample.drive.kind)
+
+
+def draw_drive(seed: int) -> tuple[Drive, np.random.Generator]:
+    """A drive of a kind in turn, and the generator for what is drawn from it."""
+    return make_drive(KINDS[seed % len(KINDS)], seed), np.random.default_rng([seed, 1])
+
+
+def examples(seed: int, camera_ids: Sequence[int], frames: int, count: int
+             ) -> Iterator[Example]:
+    """At most ``count`` instants of one drive, in no order."""
+    drive, rng = draw_drive(seed)
+    steps = instants(drive)
+    if not steps:
+        return
+    renderer = Renderer(drive)
+    for step in rng.choice(steps, size=min(count, len(steps)), replace=False):
+        yield example(sample_at(drive, int(step)), renderer, camera_ids, frames)
+
+
+def labelled_images(seed: int, camera_ids: Sequence[int], count: int) -> Iterator[LabelledImage]:
+    """``count`` images of one drive at random instants; ahead is looked at as often as aside."""
+    drive, rng = draw_drive(seed)
+    renderer = Renderer(drive)
+    for _ in range(count):
+        camera_id = int(rng.choice((1, 6) if rng.random() < 0.7 else camera_ids))
+        step = int(rng.integers(len(drive.moving)))
+        camera = NOMINAL_RIG[camera_by_id(camera_id).name]
+        image, labels = renderer.image(step, camera, *RENDER_SIZE, labels=True)
+        yield LabelledImage(seen(image), class_shares(labels))
+
+
+def class_shares(labels: np.ndarray) -> np.ndarray:
+    """How much of each square each class covers, from a class map at ``RENDER_SIZE``."""
+    side = CELL * RENDER_SIZE[0] // IMAGE_SIZE[0]
+    rows, columns = labels.shape[0] // side, labels.shape[1] // side
+    square = (np.arange(labels.shape[0])[:, None] // side * columns
+              + np.arange(labels.shape[1])[None, :] // side)
+    counts = np.bincount((square * len(LABELS) + labels).ravel(),
+                         minlength=rows * columns * len(LABELS))
+    return (counts.reshape(rows, columns, len(LABELS)) / side ** 2).astype(np.float16)

@@ -1,0 +1,134 @@
+"""The optimisation of one stage: learning rate, steps, what is kept so that it can go on."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from alpamayo_ros.training.settings import StageSettings
+
+STATE, LOG = 'state.pt', 'log.jsonl'
+_LOG_EVERY, _SAVE_EVERY_S = 20, 120.0
+_LARGEST_GRADIENT = 1.0
+
+
+def rate_at(step: int, settings: StageSettings) -> float:
+    """Learning rate of a step: up linearly, level, then down along a half cosine to zero."""
+    up = min(1.0, (step + 1) / max(1, settings.warmup))
+    level = settings.steps * (1 - settings.decay)
+    down = 1.0
+    if step > level:
+        down = 0.5 * (1 + math.cos(math.pi * (step - level) / (settings.steps - level)))
+    return settings.rate * up * down
+
+
+class Progress:
+    """What has been done of a run in ``directory``: which stage, which step, and the log."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / STATE
+        self.state: dict[str, Any] = (
+            torch.load(path, map_location='cpu', weights_only=True) if path.exists()
+            else {'done': [], 'stage': None, 'step': 0})
+
+    def is_done(self, stage: str) -> bool:
+        return stage in self.state['done']
+
+    def step(self, stage: str) -> int:
+        """Steps that an interrupted ``stage`` has behind it."""
+        return self.state['step'] if self.state['stage'] == stage else 0
+
+    def keep_head(self, head: nn.Module) -> None:
+        """Keep what is no part of the checkpoint for the next part of a stage."""
+        self.state['head'] = head.state_dict()
+
+    def load_head(self, head: nn.Module) -> None:
+        """Load what ``keep_head`` kept, if anything."""
+        if 'head' in self.state:
+            head.load_state_dict(self.state['head'])
+
+    def resume(self, stage: str, modules: nn.Module, optimiser: torch.optim.Optimizer) -> int:
+        """Load what an interrupted ``stage`` left; returns the step to go on with."""
+        if not self.step(stage):
+            return 0
+        modules.load_state_dict(self.state['modules'])
+        optimiser.load_state_dict(self.state['optimiser'])
+        return self.state['step']
+
+    def save(self, stage: str, step: int, modules: nn.Module,
+             optimiser: torch.optim.Optimizer) -> None:
+        self._write({**self.state, 'stage': stage, 'step': step,
+                     'modules': modules.state_dict(), 'optimiser': optimiser.state_dict()})
+
+    def finish(self, stage: str) -> None:
+        """Note that a stage is complete; its weights are in the checkpoint."""
+        kept = {key: self.state[key] for key in ('head',) if key in self.state}
+        self._write({**kept, 'done': [*self.state['done'], stage], 'stage': None, 'step': 0})
+
+    def log(self, stage: str, step: int, values: dict[str, float]) -> None:
+        with (self.directory / LOG).open('a', encoding='utf-8') as file:
+            file.write(json.dumps({'stage': stage, 'step': step, **values}) + '\n')
+
+    def _write(self, state: dict[str, Any]) -> None:
+        self.state = state
+        part = self.directory / (STATE + '.part')
+        torch.save(state, part)
+        os.replace(part, self.directory / STATE)
+
+
+def fit(stage: str, settings: StageSettings, progress: Progress, modules: nn.Module,
+        trained: Sequence[nn.Module], losses: Callable[[int], dict[str, Tensor]], *,
+        weight_decay: float) -> None:
+    """Run a stage from where it was left to its end.
+
+    ``modules``: everything whose weights are kept; ``trained``: the part that learns; ``losses``:
+    a batch's losses by name for a step, of which those that need gradients are added up.
+    """
+    matrices, others = [], []
+    for module in trained:
+        for parameter in filter(lambda item: item.requires_grad, module.parameters()):
+            (matrices if parameter.ndim > 1 else others).append(parameter)
+    optimiser = torch.optim.AdamW(
+        [{'params': matrices, 'weight_decay': weight_decay},
+         {'params': others, 'weight_decay': 0.0}], lr=settings.rate, betas=(0.9, 0.98))
+    start = progress.resume(stage, modules, optimiser)
+    sums: dict[str, float] = {}
+    count = 0
+    saved = began = time.monotonic()
+    with tqdm(total=settings.steps, initial=start, desc=stage, unit='step', mininterval=5) as bar:
+        for step in range(start, settings.steps):
+            for group in optimiser.param_groups:
+                group['lr'] = rate_at(step, settings)
+            values = losses(step)
+            optimiser.zero_grad(set_to_none=True)
+            sum(value for value in values.values() if value.requires_grad).backward()
+            nn.utils.clip_grad_norm_(matrices + others, _LARGEST_GRADIENT)
+            optimiser.step()
+            bar.update()
+            count += 1
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach())
+            if (step + 1) % _LOG_EVERY == 0 or step + 1 == settings.steps:
+                means = {name: total / count for name, total in sums.items()}
+                if not all(map(math.isfinite, means.values())):
+                    raise FloatingPointError(f'stage {stage}, step {step}: losses are {means}; '
+                                             'expected finite ones')
+                bar.set_postfix({name: f'{value:.3f}' for name, value in means.items()},
+                                refresh=False)
+                progress.log(stage, step + 1, {**means, 'rate': rate_at(step, settings),
+                                               'seconds': time.monotonic() - began})
+                sums, count = {}, 0
+            if time.monotonic() - saved > _SAVE_EVERY_S:
+                progress.save(stage, step + 1, modules, optimiser)
+                saved = time.monotonic()

@@ -1,0 +1,57 @@
+"""How nano is trained: seeds, sizes of batches, learning rates. Written beside the checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+ALL_CAMERAS = (0, 1, 2, 3, 5, 6)
+FRONT_CAMERAS = (1, 6)
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """``steps`` of ``batch`` examples each at the learning rate ``rate``, which rises over the
+    first ``warmup`` steps and falls to zero over the last ``decay`` share of them. Each drawn
+    example is seen about ``reuse`` times, from a store of the latest ``store``. ``cameras`` and
+    ``frames`` of each: what the examples show. ``sees``: whether the vision tower goes on
+    learning."""
+
+    steps: int
+    batch: int
+    rate: float
+    reuse: float
+    store: int
+    cameras: tuple[int, ...] = ALL_CAMERAS
+    frames: int = 4
+    warmup: int = 100
+    decay: float = 0.5
+    sees: bool = True
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """All stages in order. ``glance`` and ``reasoning`` are one stage in two parts: first with one
+    frame of the two cameras that look ahead, a tenth of the work, then with all frames of all six
+    and the vision tower as it is. ``draws``: points of the flow a sample in a batch of the
+    expert's stage gives.
+    """
+
+    seed: int = 1
+    workers: int = 1
+    vision: StageSettings = StageSettings(1200, 64, 1e-3, 2.0, 6000)
+    glance: StageSettings = StageSettings(1400, 32, 1e-3, 3.0, 12000, FRONT_CAMERAS, frames=1)
+    reasoning: StageSettings = StageSettings(1500, 4, 5e-4, 3.0, 2500, sees=False)
+    expert: StageSettings = StageSettings(2200, 8, 1e-3, 5.0, 3000)
+    draws: int = 4
+    weight_decay: float = 0.02
+
+    def scaled(self, factor: float) -> TrainingSettings:
+        """The same with ``factor`` times the steps of every stage, at least one."""
+        stages = {item.name: getattr(self, item.name) for item in fields(self)
+                  if isinstance(getattr(self, item.name), StageSettings)}
+        return replace(self, **{name: replace(stage, steps=max(1, round(factor * stage.steps)))
+                                for name, stage in stages.items()})
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,110 @@
+"""What the three stages of training minimise.
+
+``vision``: the tower learns to say what is where in single images, which stands for the
+pretraining that a released backbone has had. ``reasoning``: the VLM learns to write the chain of
+causation; a head that is thrown away asks the last token for the driver's controls, so that what
+the trajectory needs is in the cache. ``expert``: the VLM is frozen and its cache taken as it is,
+the expert learns the flow's velocity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from alpamayo_ros.model.alpamayo import AlpamayoModel
+from alpamayo_ros.training import forward
+from alpamayo_ros.training.batches import Batch
+from alpamayo_ros.training.examples import CELL, LabelledImage
+from alpamayo_ros.world.render import LABELS
+
+_SCENERY = ('sky', 'ground', 'asphalt', 'building', 'tree')
+_SCENERY_WEIGHT = 0.2
+_CONTROLS_WEIGHT = 0.5
+
+
+class VisionLoss(nn.Module):
+    """Cross-entropy of the classes in each square of an image, from the tower's image tokens."""
+
+    def __init__(self, model: AlpamayoModel) -> None:
+        super().__init__()
+        g = model.config.vision
+        self._cells = g.patch_size * g.spatial_merge_size // CELL
+        outputs = self._cells ** 2 * len(LABELS)
+        self.heads = nn.ModuleList(nn.Linear(g.out_hidden_size, outputs)
+                                   for _ in range(1 + len(g.deepstack_indexes)))
+        weights = [_SCENERY_WEIGHT if label in _SCENERY else 1.0 for label in LABELS]
+        self.register_buffer('weights', torch.tensor(weights), persistent=False)
+
+    def forward(self, model: AlpamayoModel, images: Sequence[LabelledImage]) -> dict[str, Tensor]:
+        pixels = torch.from_numpy(np.stack([item.image for item in images])).to(model.device)
+        shares = torch.from_numpy(np.stack([item.shares for item in images]))
+        shares = shares.to(model.device).float()
+        # (N, rows, columns, classes) to (N, tokens, cells of a token, classes).
+        n, rows, columns, classes = shares.shape
+        c = self._cells
+        shares = shares.view(n, rows // c, c, columns // c, c, classes).transpose(2, 3).reshape(
+            n, -1, c * c, classes)
+        tokens, deepstack = forward.see(model, pixels)
+        weighted = shares * self.weights
+        losses = []
+        for head, features in zip(self.heads, [tokens, *deepstack], strict=True):
+            logits = head(features).view(shares.shape)
+            losses.append(-(weighted * logits.log_softmax(-1)).sum() / weighted.sum())
+        return {'vision': torch.stack(losses).mean()}
+
+
+class ReasoningLoss(nn.Module):
+    """Cross-entropy of the reasoning, and the controls read off the trajectory's start token."""
+
+    def __init__(self, model: AlpamayoModel) -> None:
+        super().__init__()
+        hidden, waypoints = model.config.text.hidden_size, model.config.unicycle.n_waypoints
+        self.controls = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(),
+                                      nn.Linear(hidden, 2 * waypoints))
+
+    def forward(self, model: AlpamayoModel, batch: Batch) -> dict[str, Tensor]:
+        tokens, deepstack = forward.see(model, batch.images)
+        hidden, _ = forward.read(model, batch.ids, batch.positions, tokens.flatten(0, 1),
+                                 [deep.flatten(0, 1) for deep in deepstack])
+        asked = batch.targets >= 0
+        logits = model.vlm.logits(hidden[asked])
+        words = F.cross_entropy(logits, batch.targets[asked])
+        right = (logits.argmax(-1) == batch.targets[asked]).float().mean()
+        last = hidden[torch.arange(len(hidden)), batch.lengths - 1]
+        controls = self.controls(model.vlm.decoder.norm(last)).view_as(batch.action)
+        distance = F.smooth_l1_loss(controls, batch.action)
+        return {'reasoning': words, 'controls': distance * _CONTROLS_WEIGHT,
+                'right_tokens': right.detach()}
+
+
+def export_cache(model: AlpamayoModel, batch: Batch) -> list[list[tuple[Tensor, Tensor]]]:
+    """The frozen VLM's keys and values of each sample, without padding, float16."""
+    with torch.no_grad():
+        tokens, deepstack = forward.see(model, batch.images)
+        _, cache = forward.read(model, batch.ids, batch.positions, tokens.flatten(0, 1),
+                                [deep.flatten(0, 1) for deep in deepstack])
+    return [[(k[row, :, :length].half(), v[row, :, :length].half()) for k, v in cache]
+            for row, length in enumerate(batch.lengths.tolist())]
+
+
+def expert_loss(model: AlpamayoModel, cache: forward.Cache, lengths: Tensor, offsets: Tensor,
+                action: Tensor, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Mean squared error of the velocity at ``draws`` points of the flow of each sample.
+
+    action (B, T, 2) normalised; t = 0.999 (1 - Beta(1.5, 1)), noisy = t action + (1 - t) noise.
+    """
+    batch = action.shape[0]
+    # Beta(1.5, 1) by inverting its distribution function u = b^1.5.
+    device = action.device
+    uniform = torch.rand(batch, draws, generator=generator, device=device)
+    time = 0.999 * (1 - uniform ** (1 / 1.5))
+    noise = torch.randn(batch, draws, *action.shape[1:], generator=generator, device=device)
+    clean = action[:, None]
+    noisy = time[..., None, None] * clean + (1 - time[..., None, None]) * noise
+    predicted = forward.velocity(model, noisy, time, cache, lengths, offsets)
+    return {'expert': F.mse_loss(predicted, clean - noise)}

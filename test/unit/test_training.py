@@ -1,0 +1,172 @@
+"""The training tool: what it draws, what it asks for, and that it goes on after being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from alpamayo_ros.model.config import load_config
+from alpamayo_ros.model.tokenizer import load_tokenizer, special
+from alpamayo_ros.training import examples, stages
+from alpamayo_ros.training.batches import Batcher
+from alpamayo_ros.training.examples import Example, class_shares, labelled_images
+from alpamayo_ros.training.loop import Progress, rate_at
+from alpamayo_ros.training.nano import IMAGE_SIZE, RENDER_SIZE, write_configuration
+from alpamayo_ros.training.settings import StageSettings, TrainingSettings
+from alpamayo_ros.training.store import Store
+from alpamayo_ros.training.train import train
+from alpamayo_ros.world.causes import KINDS
+from alpamayo_ros.world.reasoning import all_texts, navigation_texts
+from alpamayo_ros.world.render import LABELS
+
+
+@pytest.fixture(scope='module')
+def batcher(tmp_path_factory):
+    directory = tmp_path_factory.mktemp('nano')
+    write_configuration(directory, [*all_texts(), *navigation_texts()])
+    config = load_config(directory)
+    return Batcher(config, load_tokenizer(config))
+
+
+def _example(reasoning: str, navigation: str | None) -> Example:
+    rng = np.random.default_rng(len(reasoning))
+    return Example(
+        camera_ids=(1,), images=rng.integers(
+            0, 256, (4, IMAGE_SIZE[1], IMAGE_SIZE[0], 3), np.uint8),
+        history_xyz=np.zeros((16, 3), np.float32), controls=rng.normal(size=(64, 2)).astype(
+            np.float32), reasoning=reasoning, navigation=navigation, kind='red_light')
+
+
+def test_store_draws_each_item_as_often_as_asked():
+    store = Store(iter(range(10_000)), np.random.default_rng(0), batch=8, reuse=4, size=100)
+    drawn = np.concatenate([store.draw() for _ in range(500)])
+    counts = np.bincount(drawn)[Store.FIRST:900]
+    assert 3.6 < counts.mean() < 4.4
+    assert drawn.max() < Store.FIRST + 500 * 2 + 2
+
+
+def test_store_depends_on_seeds_alone():
+    first, second = (Store(iter(range(1000)), np.random.default_rng(5), batch=4, reuse=3, size=20)
+                     for _ in range(2))
+    assert [first.draw() for _ in range(50)] == [second.draw() for _ in range(50)]
+
+
+def test_rate_rises_stays_and_falls():
+    settings = StageSettings(steps=100, batch=1, rate=1.0, reuse=1, store=1, warmup=10, decay=0.5)
+    rates = [rate_at(step, settings) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[9:51] == [1.0] * 42
+    assert all(a > b for a, b in zip(rates[51:], rates[52:], strict=False))
+    assert rates[-1] < 0.01
+
+
+def test_batch_asks_for_the_reasoning_and_nothing_else(batcher):
+    texts = all_texts()[:2]
+    batch = batcher([_example(texts[0], None), _example(texts[1], navigation_texts()[0])])
+    for row, text in enumerate(texts):
+        asked = batch.targets[row] >= 0
+        wanted = text + special('cot_end') + special('traj_future_start')
+        assert batcher._tokenizer.decode(batch.targets[row][asked].tolist()) == wanted
+        first = int(asked.nonzero()[0])
+        assert batcher._tokenizer.decode([int(batch.ids[row, first])]) == special('cot_start')
+        assert int(batch.lengths[row]) == first + 1 + int(asked.sum())
+        assert torch.equal(batch.ids[row, 1:][asked[:-1]], batch.targets[row][asked])
+        assert int(batch.offsets[row]) == int(batch.positions[0, row, batch.lengths[row] - 1]) + 1
+
+
+def test_every_word_of_the_world_is_one_token(batcher):
+    for text in [*all_texts(), *navigation_texts()]:
+        assert batcher._tokenizer.decode(batcher._tokenizer.encode(text)) == text
+    longest = max(all_texts(), key=lambda text: len(batcher._tokenizer.encode(text)))
+    assert len(batcher._tokenizer.encode(longest)) <= len(longest.split()) + longest.count(
+        ',') + longest.count('.') + longest.count('-') * 2
+
+
+def test_class_shares_count_pixels():
+    labels = np.zeros((RENDER_SIZE[1], RENDER_SIZE[0]), np.uint8)
+    side = examples.CELL * RENDER_SIZE[0] // IMAGE_SIZE[0]
+    labels[:side // 2, side:2 * side] = 3
+    shares = class_shares(labels)
+    assert shares.shape == (IMAGE_SIZE[1] // examples.CELL, IMAGE_SIZE[0] // examples.CELL,
+                            len(LABELS))
+    assert shares[0, 1, 3] == 0.5 and shares[0, 1, 0] == 0.5 and shares[0, 0, 0] == 1
+    assert np.allclose(shares.sum(-1), 1)
+
+
+def test_examples_are_the_same_for_a_seed_and_of_every_kind():
+    first, second = (list(examples.examples(15, (1,), 2, 2)) for _ in range(2))
+    assert first and all(np.array_equal(a.images, b.images) and a.reasoning == b.reasoning
+                         for a, b in zip(first, second, strict=True))
+    kinds = {item.kind for seed in range(len(KINDS))
+             for item in examples.examples(seed, (1,), 1, 1)}
+    assert kinds == set(KINDS)
+
+
+def test_vision_loss_falls_when_it_is_followed(tmp_path):
+    """Twenty steps on a few images must teach something, or gradients do not arrive."""
+    from alpamayo_ros.training.train import _model
+    torch.manual_seed(0)
+    write_configuration(tmp_path, all_texts())
+    model = _model(tmp_path)
+    loss = stages.VisionLoss(model)
+    images = list(labelled_images(3, (1, 6), 6))
+    optimiser = torch.optim.AdamW([*model.vlm.visual.parameters(), *loss.parameters()], 1e-3)
+    values = []
+    for _ in range(20):
+        value = loss(model, images)['vision']
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        values.append(float(value.detach()))
+    assert values[-1] < 0.7 * values[0]
+
+
+TINY = TrainingSettings(
+    vision=StageSettings(40, 4, 1e-3, 2.0, 8),
+    glance=StageSettings(30, 2, 1e-3, 4.0, 4, (1,), frames=1),
+    reasoning=StageSettings(2, 2, 1e-3, 4.0, 4, (1, 6)),
+    expert=StageSettings(3, 2, 1e-3, 4.0, 4, (1,)), draws=2)
+
+
+def test_killed_run_goes_on_and_its_checkpoint_plans(tmp_path, monkeypatch):
+    from alpamayo_ros.planner import Planner
+    from alpamayo_ros.settings import PlannerSettings
+    code = ('from test_training import TINY; from alpamayo_ros.training import loop, train; '
+            'import pathlib, sys; loop._SAVE_EVERY_S = 0.0; '
+            'train.train(pathlib.Path(sys.argv[1]), TINY)')
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(
+        [os.path.dirname(__file__), *sys.path])}
+    process = subprocess.Popen([sys.executable, '-c', code, str(tmp_path)], env=environment)
+    state = tmp_path / 'training' / 'state.pt'
+    try:
+        deadline = time.monotonic() + 90
+        while not (state.exists() and Progress(state.parent).step('glance') > 2):
+            if time.monotonic() > deadline or process.poll() is not None:
+                pytest.fail(f'no step of the second stage; exit code {process.poll()}')
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    progress = Progress(state.parent)
+    left = progress.step('glance')
+    assert progress.is_done('vision') and 2 < left < TINY.glance.steps
+    monkeypatch.setattr('alpamayo_ros.training.loop._LOG_EVERY', 1)
+    train(tmp_path, TINY)
+    log = [json.loads(line) for line in
+           (state.parent / 'log.jsonl').read_text(encoding='utf-8').splitlines()]
+    assert min(row['step'] for row in log[-35:] if row['stage'] == 'glance') >= left
+    assert {row['stage'] for row in log} == {'vision', 'glance', 'reasoning', 'expert'}
+    assert (state.parent / 'curves.png').stat().st_size > 5000
+    planner = Planner.load(tmp_path, PlannerSettings(num_candidates=4, max_generation_length=4))
+    assert planner.warm_up((1, 6))
+    with pytest.raises(ValueError, match='settings'):
+        train(tmp_path, replace(TINY, seed=2))
