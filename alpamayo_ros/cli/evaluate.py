@@ -1,0 +1,107 @@
+"""``alpamayo evaluate``: how well a checkpoint drives in the rendered driving world."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+from alpamayo_ros.world.causes import KINDS
+
+HELP = 'how well a checkpoint drives in the rendered driving world'
+SCENES = 560
+SUBSET = 10
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no count; expected an integer above 0")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is no seed; expected an integer from 0 up")
+    return int(text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what ``evaluate`` takes."""
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument('checkpoint', type=Path, help='directory of the checkpoint')
+    parser.add_argument('--scenes', type=_count, default=SCENES,
+                        help='in all; rounded up to as many of each kind')
+    parser.add_argument('--seed', type=_seed, default=0,
+                        help='which scenes; every seed draws others')
+    parser.add_argument('--validation', action='store_true',
+                        help='draw from the scenes that choices are made on, not from those that '
+                        'are reported')
+    parser.add_argument('--kinds', nargs='+', choices=KINDS, metavar='KIND',
+                        help=f'only some of {", ".join(KINDS)}')
+    parser.add_argument('--ablations', type=_count, nargs='?', const=SUBSET, metavar='N',
+                        help='does it look, does it listen? N scenes of each kind again with grey '
+                        "cameras, with another scene's images, without the instruction "
+                        f'(N: {SUBSET})')
+    parser.add_argument('--modes', type=_count, nargs='?', const=SUBSET, metavar='N',
+                        help='N scenes of each kind again with one reasoning a candidate '
+                        f'(N: {SUBSET})')
+    parser.add_argument('--guidance', type=float, default=1.5,
+                        help='weight of the navigation guidance where plans are made with it')
+    parser.add_argument('--candidates', type=_count, default=32, help='trajectories a plan')
+    parser.add_argument('--max-tokens', type=_count, default=256,
+                        help='most tokens of a reasoning')
+    parser.add_argument('--min-pixels', type=_count, help="after resizing; the checkpoint's own")
+    parser.add_argument('--max-pixels', type=_count, help="after resizing; the checkpoint's own")
+    parser.add_argument('--device', default='cpu', help='cpu, cuda or cuda:N')
+    parser.add_argument('--dtype', default='float32', help='float32, bfloat16 or float16')
+    parser.add_argument('--workers', type=_count, default=cores,
+                        help='processes; the cores are shared out among them as torch threads')
+    parser.add_argument('--output', type=Path, metavar='FILE', help='write the results as JSON')
+    parser.add_argument('--details', type=Path, metavar='FILE',
+                        help='write every scene with its text and figures, a line of JSON each')
+    parser.add_argument('--show', type=Path, metavar='DIR',
+                        help='write pictures of some scenes of each kind into this folder')
+    parser.add_argument('--show-per-kind', type=_count, default=2, metavar='N',
+                        help='how many of each kind')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and print; 0: done, whatever was reached; 1: could not be done; 2: wrong values."""
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    from alpamayo_ros.evaluation.report import Report
+    from alpamayo_ros.evaluation.run import Options, bar, evaluate
+    from alpamayo_ros.model.checkpoint import parse_device, parse_dtype
+    from alpamayo_ros.settings import PlannerSettings
+    kinds = tuple(args.kinds or KINDS)
+    cores = len(os.sched_getaffinity(0))
+    try:
+        settings = PlannerSettings(
+            num_candidates=args.candidates, max_generation_length=args.max_tokens,
+            min_pixels=args.min_pixels, max_pixels=args.max_pixels)
+        options = Options(
+            checkpoint=args.checkpoint, per_kind=math.ceil(args.scenes / len(kinds)),
+            seed=args.seed, validation=args.validation, kinds=kinds,
+            ablations=args.ablations or 0, modes=args.modes or 0, guidance=args.guidance,
+            settings=settings, device=args.device, dtype=args.dtype, workers=args.workers,
+            threads=max(1, cores // args.workers), show=args.show,
+            show_per_kind=args.show_per_kind)
+        for path in (args.output, args.details):
+            if path is not None and not path.absolute().parent.is_dir():
+                raise ValueError(f"'{path}' cannot be written; expected a folder that exists")
+        parse_device(args.device)
+        parse_dtype(args.dtype)
+    except ValueError as error:
+        print(f'alpamayo evaluate: {error}', file=sys.stderr)
+        return 2
+    report = Report(options, evaluate(options, progress=bar))
+    print(report.table())
+    if args.output:
+        args.output.write_text(json.dumps(report.as_dict(), indent=1, allow_nan=False) + '\n',
+                               encoding='utf-8')
+    if args.details:
+        args.details.write_text(''.join(json.dumps(entry, allow_nan=False) + '\n'
+                                        for entry in report.details()), encoding='utf-8')
+    return 0

@@ -1,0 +1,1 @@
+"""How well a checkpoint drives in the rendered driving world. The planner never imports it."""

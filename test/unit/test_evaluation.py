@@ -1,0 +1,210 @@
+"""`alpamayo evaluate`: who knows the answer is perfect, who does not is not; a golden one runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from golden_data import PIXELS, V1_5
+
+from alpamayo_ros.cli import main as cli
+from alpamayo_ros.evaluation import scenes
+from alpamayo_ros.evaluation.figures import FIGURES
+from alpamayo_ros.evaluation.judge import judge
+from alpamayo_ros.evaluation.report import Report
+from alpamayo_ros.evaluation.run import Options, evaluate
+from alpamayo_ros.evaluation.seeds import TEST_BASE, scene_ids
+from alpamayo_ros.settings import PlannerSettings
+from alpamayo_ros.types import Candidate, ImagePatches, Plan, Reasoning
+from alpamayo_ros.world.causes import KINDS
+from alpamayo_ros.world.samples import draw_sample
+
+SOME = ('red_light', 'green_light', 'slow_lead', 'turn_left', 'blocked_lane')
+
+
+def flat_patches(image: np.ndarray) -> ImagePatches:
+    """The image's mean colour in place of patches: enough to know pictures apart."""
+    return ImagePatches(torch.from_numpy(image.reshape(-1, 3).mean(axis=0)), (1, 2, 2),
+                        image.shape[:2])
+
+
+class Fake:
+    """Plans by a rule that sees the scene's truth. ``rule``: sample to (text, paths)."""
+
+    accepts_navigation = True
+    preprocessor = staticmethod(flat_patches)
+
+    def __init__(self, rule):
+        self.rule, self.calls = rule, []
+
+    def plan(self, observation, seed, *, mode='single', guidance=0.0):
+        self.calls.append((observation, seed, mode, guidance))
+        sample = draw_sample(KINDS[(seed - TEST_BASE) % len(KINDS)], seed)
+        return made(sample, *self.rule(sample, observation), mode)
+
+
+def made(sample, text, paths, mode='single') -> Plan:
+    candidates = tuple(
+        Candidate(index, 0, path, np.tile(np.eye(3), (64, 1, 1)), np.zeros((64, 2)))
+        for index, path in enumerate(paths))
+    return Plan(0, 0.1, speed(sample), (Reasoning(text, '', '', 1, False),), candidates, 0, mode,
+                {'all': 1.0})
+
+
+def speed(sample) -> float:
+    return float(sample.drive.ego[sample.step, 3])
+
+
+def knowing(sample, observation):
+    return sample.reasoning, [sample.future_xyz, *sample.others]
+
+
+def constant(sample, observation):
+    ahead = np.zeros((64, 3))
+    ahead[:, 0] = speed(sample) * 0.1 * np.arange(1, 65)
+    return 'Nothing.', [ahead]
+
+
+def report(rule, **changes) -> tuple[Report, Fake]:
+    driver = Fake(rule)
+    options = Options(V1_5, **{'per_kind': 1, 'kinds': SOME, **changes})
+    return Report(options, evaluate(options, driver=driver)), driver
+
+
+def test_who_knows_the_truth_is_perfect():
+    found, _ = report(knowing)
+    for key in ('cause', 'readable', 'agrees', 'red_stays', 'green_goes', 'way', 'futures',
+                'planned'):
+        assert found.total[key].count and found.total[key].value == 1.0, key
+    for key in ('ade_1', 'ade_6.4', 'ade_realised_6.4', 'min_ade_3', 'min_ade_6.4'):
+        assert found.total[key].value == 0.0
+    assert found.total['velocity_6.4'].value > 1.0 < found.total['turn_6.4'].value
+
+
+def test_the_driver_of_the_world_reaches_every_goal():
+    """What the world's own driver does counts as right, in scenes enough for every figure."""
+    judged = []
+    for scene_id in scene_ids(8, 1, validation=True):
+        sample = draw_sample(scene_id.kind, scene_id.seed)
+        judged.append(judge(sample, made(sample, *knowing(sample, None))).figures)
+    for key in ('cause', 'manoeuvre', 'agrees', 'red_stays', 'red_stays_going', 'green_goes',
+                'walker_yields', 'way', 'way_ahead', 'futures'):
+        found = FIGURES[key].estimate(figures[key] for figures in judged)
+        assert found.count and found.value == 1.0, (key, found)
+    assert FIGURES['red_velocity'].estimate(
+        figures['red_velocity'] for figures in judged).value < 1.0
+
+
+def test_constant_velocity_is_as_good_as_its_baseline():
+    found, _ = report(constant)
+    for seconds in ('1', '3', '6.4'):
+        # The world is driven on the unicycle, so the speed at t0 is known exactly.
+        assert found.total[f'ade_{seconds}'].value == pytest.approx(
+            found.total[f'velocity_{seconds}'].value)
+    assert found.total['cause'].value == found.total['agrees'].value == 0.0
+    assert found.total['red_stays'].value == found.total['red_velocity'].value
+    assert found.total['futures'].value == 0.0
+
+
+def test_the_changed_ways_change_what_they_say():
+    found, driver = report(knowing, kinds=('turn_left', 'red_light'), per_kind=1, ablations=1,
+                           modes=1, guidance=1.7)
+    by_way = {}
+    for scene in found.scenes:
+        ways = list(scene.judged)
+        calls = [call for call in driver.calls if call[1] == scene.scene_id.seed]
+        by_way |= {(scene.scene_id.kind, way): call
+                   for way, call in zip(ways, calls, strict=True)}
+    assert [way for kind, way in by_way if kind == 'red_light'] == [
+        'plain', 'blank', 'swapped', 'multi']
+    plain, guided, blank, swapped, untold, multi = (by_way['turn_left', way] for way in (
+        'plain', 'guided', 'blank', 'swapped', 'untold', 'multi'))
+
+    def look(call):
+        return torch.stack([frame.patches.pixel_values for frames in call[0].frames
+                            for frame in frames])
+
+    assert look(plain).shape == (24, 3)
+    assert torch.equal(look(guided), look(plain)) and torch.equal(look(multi), look(plain))
+    assert (look(blank) == scenes.GREY).all()
+    assert not torch.isclose(look(swapped), look(plain)).all(dim=1).any()
+    assert plain[0].navigation and plain[0].navigation == blank[0].navigation
+    assert untold[0].navigation is None
+    assert [call[2:] for call in (plain, guided, multi)] == [
+        ('single', 0.0), ('single', 1.7), ('multi', 0.0)]
+    for call in (plain, swapped):
+        assert call[0].history_xyz is not None and np.array_equal(
+            call[0].history_xyz, plain[0].history_xyz)
+
+
+def test_the_stranger_is_of_another_kind_and_each_in_turn():
+    own = scene_ids(1, 4)[0]
+    others = [scenes.stranger(own, number, 4, validation=False) for number in range(13)]
+    assert {other.kind for other in others} == set(KINDS) - {own.kind}
+    assert all(other in scene_ids(number + 1, 4) for number, other in enumerate(others))
+
+
+GOLDEN = Options(V1_5, per_kind=1, kinds=('red_light', 'turn_right'), ablations=1, modes=1,
+                 settings=PlannerSettings(num_candidates=4, max_generation_length=6, **PIXELS))
+
+
+@pytest.fixture(scope='module')
+def golden():
+    return Report(GOLDEN, evaluate(GOLDEN))
+
+
+def test_a_checkpoint_is_evaluated_from_end_to_end(golden):
+    result = json.loads(json.dumps(golden.as_dict(), allow_nan=False))
+    assert result['checkpoint']['model_type'] == 'alpamayo1_5'
+    assert len(result['checkpoint']['fingerprint']) >= 16
+    assert set(result['changed']) == {'guided', 'blank', 'swapped', 'untold', 'multi'}
+    assert result['all']['cause']['scenes'] == 2
+    assert result['all']['min_ade_6.4']['value'] <= result['all']['ade_realised_6.4']['value']
+    assert result['changed']['multi']['scenes'] == 2
+    assert result['changed']['multi']['milliseconds_a_plan']['multi'] > 0
+    table = golden.table()
+    assert 'minADE 6.4 s' in table and '| red_light ' in table
+    details = golden.details()
+    assert len(details) == 2 * 4 + 2 and all('reasoning' in entry for entry in details)
+
+
+def test_processes_give_the_figures_of_one(golden):
+    several = dataclasses.replace(GOLDEN, workers=2, ablations=0, modes=0)
+    found = Report(several, evaluate(several)).as_dict()
+    alone = golden.as_dict()
+    assert (found['all'], found['kinds']) == (alone['all'], alone['kinds'])
+    assert found['checkpoint'] == alone['checkpoint']
+
+
+def test_the_command_writes_json_and_pictures(tmp_path, capsys):
+    arguments = ['evaluate', V1_5, '--scenes', 1, '--kinds', 'cones', '--workers', 1,
+                 '--candidates', 3, '--max-tokens', 4, '--min-pixels', PIXELS['min_pixels'],
+                 '--max-pixels', PIXELS['max_pixels'], '--output', tmp_path / 'results.json',
+                 '--details', tmp_path / 'details.jsonl', '--show', tmp_path / 'pictures']
+    assert cli.main(list(map(str, arguments))) == 0
+    shown = capsys.readouterr()
+    assert 'All kinds' in shown.out and '1/1' in shown.err
+    assert json.loads((tmp_path / 'results.json').read_text())['arguments']['scenes'] == 1
+    entries = (tmp_path / 'details.jsonl').read_text().splitlines()
+    assert [json.loads(entry)['kind'] for entry in entries] == ['cones']
+    picture = matplotlib.image.imread(tmp_path / 'pictures' / 'cones_0.png')
+    assert picture.shape[0] > 500 and picture[..., :3].std() > 0.05
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--guidance', '0'], 'guidance is 0.0'), (['--device', 'abacus'], 'abacus'),
+    (['--seed', '10000'], 'seed is 10000'), (['--kinds', 'cones', 'cones'], 'distinct'),
+    (['--scenes', '200000'], 'scenes of each kind'),
+    (['--output', 'no/such/folder/x.json'], 'expected a folder')])
+def test_impossible_arguments_are_2(arguments, message, capsys):
+    assert cli.main(['evaluate', str(V1_5), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_checkpoint_is_1(tmp_path, capsys):
+    assert cli.main(['evaluate', str(tmp_path / 'none'), '--workers', '1']) == 1
+    assert 'none' in capsys.readouterr().err
