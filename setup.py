@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -28,10 +29,18 @@ def shared(*folders: str) -> list[tuple[str, list[str]]]:
     return list(found.items())
 
 
+def optional_scripts() -> list[str]:
+    """The executables that need messages of others, where these are there to build with."""
+    if find_spec('autoware_internal_planning_msgs') is None:
+        return []
+    return ['autoware_bridge = alpamayo_ros.ros.autoware_bridge:main']
+
+
 setup(
     name=PACKAGE,
     version=version(),
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    package_data={'alpamayo_ros.report.templates': ['*.html', '*.css', '*.js']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (str(SHARE), ['package.xml', 'LICENSE']),
@@ -49,6 +58,7 @@ setup(
         'console_scripts': [
             'planner = alpamayo_ros.cli.planner:main',
             'alpamayo = alpamayo_ros.cli.main:main',
+            *optional_scripts(),
         ],
     },
 )

@@ -84,7 +84,9 @@ def _node(context, share):
         parameters=[ParameterFile(value('params_file'), allow_substs=True), parameters],
         remappings=list(_remappings(value)), additional_env=profile,
         arguments=['--ros-args', '--log-level', f'{logger}:={value("log_level")}'],
-        respawn=value('respawn') == 'true', respawn_delay=2.0)]
+        respawn=value('respawn') == 'true', respawn_delay=2.0,
+        # The node leaves 4 s after a signal at the latest; unloading its libraries comes on top.
+        sigterm_timeout='10')]
 
 
 def generate_launch_description():

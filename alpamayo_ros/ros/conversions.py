@@ -1,24 +1,28 @@
 """Messages to core types and back: stamps, odometry, images, paths.
 
-Every outgoing stamp comes from the plan's t0; nothing here reads a clock.
+Every outgoing stamp comes from the plan's t0; nothing here reads a clock. Incoming messages are
+known by their fields, outgoing ones made from ``messages``: those of a bag do as well as ROS's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from builtin_interfaces.msg import Time
-from geometry_msgs.msg import PoseStamped
-from nav_msgs.msg import Odometry, Path
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 
 from alpamayo_ros.errors import ObservationError
 from alpamayo_ros.images import decode_compressed, decode_raw
+from alpamayo_ros.ros.messages import ROS, Messages
 from alpamayo_ros.types import EgoState, Plan
+
+if TYPE_CHECKING:
+    from builtin_interfaces.msg import Time
+    from nav_msgs.msg import Odometry, Path
+    from sensor_msgs.msg import CompressedImage, Image
+    from std_msgs.msg import Header
 
 _SECOND_NS = 1_000_000_000
 
@@ -28,17 +32,18 @@ def stamp_to_ns(stamp: Time) -> int:
     return stamp.sec * _SECOND_NS + stamp.nanosec
 
 
-def ns_to_stamp(nanoseconds: int) -> Time:
+def ns_to_stamp(nanoseconds: int, messages: Messages = ROS) -> Time:
     """Message stamp of a time in nanoseconds."""
-    return Time(sec=nanoseconds // _SECOND_NS, nanosec=nanoseconds % _SECOND_NS)
+    return messages.Time(sec=nanoseconds // _SECOND_NS, nanosec=nanoseconds % _SECOND_NS)
 
 
 def decode_image(message: CompressedImage | Image) -> np.ndarray:
     """RGB uint8 (H, W, 3) of an image message; ``ImageError`` says what is wrong with it."""
-    if isinstance(message, CompressedImage):
-        return decode_compressed(message.data, message.format)
-    return decode_raw(message.data, height=message.height, width=message.width, step=message.step,
-                      encoding=message.encoding, is_bigendian=message.is_bigendian)
+    if hasattr(message, 'encoding'):
+        return decode_raw(message.data, height=message.height, width=message.width,
+                          step=message.step, encoding=message.encoding,
+                          is_bigendian=message.is_bigendian)
+    return decode_compressed(message.data, message.format)
 
 
 def ego_state(message: Odometry, *, odometry_frame: str, base_frame: str) -> EgoState:
@@ -76,10 +81,9 @@ class PlacedPlan:
     origin: np.ndarray
     origin_orientation: np.ndarray
 
-    @property
-    def header(self) -> Header:
+    def header(self, messages: Messages = ROS) -> Header:
         """The header every message about this plan has."""
-        return Header(stamp=ns_to_stamp(self.t0_ns), frame_id=self.frame_id)
+        return messages.Header(stamp=ns_to_stamp(self.t0_ns, messages), frame_id=self.frame_id)
 
 
 def place(plan: Plan, pose: EgoState | None, frame_id: str) -> PlacedPlan:
@@ -98,17 +102,16 @@ def place(plan: Plan, pose: EgoState | None, frame_id: str) -> PlacedPlan:
         turns.as_quat().reshape(*xyz.shape[:2], 4), origin, origin_orientation)
 
 
-def paths(placed: PlacedPlan) -> Iterator[Path]:
+def paths(placed: PlacedPlan, messages: Messages = ROS) -> Iterator[Path]:
     """One message a candidate, best first.
 
     It is the same message each time, filled anew: making 32 x 64 poses costs ten times as much as
     filling them. Publish or copy it before taking the next.
     """
-    header = placed.header
-    poses = [PoseStamped(header=Header(
-        stamp=ns_to_stamp(placed.t0_ns + (k + 1) * placed.dt_ns), frame_id=placed.frame_id))
-        for k in range(placed.positions.shape[1])]
-    message = Path(header=header, poses=poses)
+    poses = [messages.PoseStamped(header=messages.Header(
+        stamp=ns_to_stamp(placed.t0_ns + (k + 1) * placed.dt_ns, messages),
+        frame_id=placed.frame_id)) for k in range(placed.positions.shape[1])]
+    message = messages.Path(header=placed.header(messages), poses=poses)
     slots = [(pose.pose.position, pose.pose.orientation) for pose in poses]
     for positions, orientations in zip(placed.positions.tolist(), placed.orientations.tolist(),
                                        strict=True):

@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from alpamayo_ros.ros.plan_health import ERROR, OK, WARN, PlanHealth
+from alpamayo_ros.ros.topics import NAVIGATION
 
-NAVIGATION = 'navigation'
-"""The stream that may be silent."""
 RECENT_S = 5.0
 """For how long a fault that is over is still shown as a warning, and how often it is logged."""
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from sensor_msgs.msg import CompressedImage, Image
 
 from alpamayo_ros.buffers import DROPPED, FrameBuffer
 from alpamayo_ros.errors import AlpamayoError
+from alpamayo_ros.overlay import small_copy
 from alpamayo_ros.ros.conversions import decode_image, stamp_to_ns
 from alpamayo_ros.ros.health import StreamHealth
 from alpamayo_ros.types import CameraFrame, ImagePatches
@@ -34,14 +35,15 @@ class Intake:
     """Fills ``buffers`` (by camera name) with prepared frames.
 
     ``prepare``: RGB uint8 (H, W, 3) to patches. ``on_stored`` is called, without arguments, after a
-    buffer changed. Call ``close`` to end the threads.
+    buffer changed. ``previews``: cameras whose frames keep a picture for people. Call ``close`` to
+    end the threads.
     """
 
     def __init__(self, buffers: Mapping[str, FrameBuffer], health: Mapping[str, StreamHealth],
                  prepare: Callable[..., ImagePatches], on_stored: Callable[[], None],
-                 threads: int) -> None:
+                 threads: int, previews: Container[str] = ()) -> None:
         self._buffers, self._health = buffers, health
-        self._prepare, self._on_stored = prepare, on_stored
+        self._prepare, self._on_stored, self._previews = prepare, on_stored, previews
         self._condition = threading.Condition()
         self._queue: deque[_Waiting] = deque()
         self._busy: set[str] = set()
@@ -121,8 +123,9 @@ class Intake:
             health.skipped()
             self._on_stored()
             return
-        patches = self._prepare(decode_image(item.message))
-        frame = CameraFrame(buffer.camera.camera_id, stamp_ns, patches)
+        image = decode_image(item.message)
+        preview = small_copy(image) if item.camera in self._previews else None
+        frame = CameraFrame(buffer.camera.camera_id, stamp_ns, self._prepare(image), preview)
         finished = time.monotonic()
         with self._condition:
             if epoch != self._epoch:

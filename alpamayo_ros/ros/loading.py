@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from alpamayo_ros.ros.node_settings import NodeSettings
 from alpamayo_ros.ros.parameter_table import ParameterError
-from alpamayo_ros.ros.parameters import NodeSettings
 from alpamayo_ros.ros.plan_info import ModelIdentity
 
 if TYPE_CHECKING:

@@ -22,18 +22,20 @@ from alpamayo_ros.alignment import ODOMETRY
 from alpamayo_ros.errors import AlpamayoError
 from alpamayo_ros.ros.conversions import stamp_to_ns
 from alpamayo_ros.ros.diagnostics import DiagnosticsThread
-from alpamayo_ros.ros.health import NAVIGATION, Health
+from alpamayo_ros.ros.health import Health
 from alpamayo_ros.ros.loading import load_model
-from alpamayo_ros.ros.parameters import NodeSettings, Parameters
+from alpamayo_ros.ros.node_settings import NodeSettings
+from alpamayo_ros.ros.overlay import OverlayPublisher
+from alpamayo_ros.ros.parameters import Parameters
 from alpamayo_ros.ros.plan_info import ModelIdentity
 from alpamayo_ros.ros.publishing import PlanPublisher
 from alpamayo_ros.ros.session import Session
+from alpamayo_ros.ros.topics import NAVIGATION, NODE_NAME, input_topics
 from alpamayo_ros.ros.worker import Finished
 
 if TYPE_CHECKING:
     from alpamayo_ros.planner import Planner
 
-NODE_NAME = 'alpamayo'
 # One message is taken per turn of the executor, so odometry must be able to wait out a large image.
 _IMAGE_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 _ODOMETRY_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -74,6 +76,7 @@ class AlpamayoNode(LifecycleNode):
         self._planner: Planner | None = None
         self._identity: ModelIdentity | None = None
         self._publisher: PlanPublisher | None = None
+        self._overlay: OverlayPublisher | None = None
         self._session: Session | None = None
         self._inputs: list = []
         self._navigation: str | None = None
@@ -128,6 +131,8 @@ class AlpamayoNode(LifecycleNode):
             self._settings = self._declared.settings()
             self._load()
             self._publisher = PlanPublisher(self, self._settings)
+            if self._settings.overlay is not None:
+                self._overlay = OverlayPublisher(self, self._settings)
             self._subscribe(self._settings)
         except BaseException:
             self._release()
@@ -215,6 +220,9 @@ class AlpamayoNode(LifecycleNode):
             publisher, self._publisher = self._publisher, None
             if publisher is not None:
                 publisher.close()
+            overlay, self._overlay = self._overlay, None
+            if overlay is not None:
+                overlay.close()
             self._health.open_streams({})
 
     def _show(self, state: str) -> None:
@@ -256,11 +264,8 @@ class AlpamayoNode(LifecycleNode):
     # Messages
 
     def _subscribe(self, settings: NodeSettings) -> None:
-        compressed = settings.image_transport == 'compressed'
-        kind, suffix = (CompressedImage, '/compressed') if compressed else (Image, '')
-        topics = {camera.name: f'~/input/{camera.name}/image{suffix}'
-                  for camera in settings.cameras}
-        topics[ODOMETRY], topics[NAVIGATION] = '~/input/odometry', '~/input/navigation'
+        kind = CompressedImage if settings.image_transport == 'compressed' else Image
+        topics = input_topics(settings)
         self._health.open_streams(
             {name: self.resolve_topic_name(topic) for name, topic in topics.items()})
         for camera in settings.cameras:
@@ -274,7 +279,9 @@ class AlpamayoNode(LifecycleNode):
 
     def _on_image(self, camera: str, message: CompressedImage | Image) -> None:
         self._health.stream(camera).arrived(stamp_to_ns(message.header.stamp))
-        session = self._session
+        overlay, session = self._overlay, self._session
+        if overlay is not None:
+            overlay.image_arrived(camera, message.header)
         if session is not None:
             session.image(camera, message)
 
@@ -305,3 +312,5 @@ class AlpamayoNode(LifecycleNode):
         total_ms = self._publisher.publish(finished, self._identity, self._sequence, intake_ms)
         self._health.plan.published(
             self._sequence, finished.plan.t0_ns, total_ms, finished.plan.warnings)
+        if self._overlay is not None:
+            self._overlay.put(finished)

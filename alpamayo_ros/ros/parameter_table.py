@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from alpamayo_ros.alignment import AlignmentSettings
 from alpamayo_ros.cameras import CAMERAS, SIX_CAMERA_RIG
 from alpamayo_ros.errors import AlpamayoError
+from alpamayo_ros.rig import NOMINAL_RIG
 from alpamayo_ros.settings import REASONING_MODES, PlannerSettings, PlausibilityLimits
 
 Value = bool | int | float | str | tuple[str, ...]
@@ -74,6 +75,7 @@ class ParameterSpec:
 _PLANNER = PlannerSettings()
 _LIMITS = PlausibilityLimits()
 _ALIGNMENT = AlignmentSettings()
+_MOUNT = NOMINAL_RIG['front_wide']
 
 PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec('autostart', True, 'configure and activate without being asked, at the start',
@@ -160,6 +162,23 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
                   'clock when planning starts, is stale: no plan, s', 0.05, 60.0),
     ParameterSpec('max_plan_age_s', 2.0, 'a plan whose t0 is further behind the clock when it is '
                   'ready is late and not published, s', 0.1, 600.0),
+
+    ParameterSpec('publish_overlay', False, 'publish ~/output/overlay/compressed: the view of '
+                  'front_wide with the candidates drawn in'),
+    ParameterSpec('rig_file', '', 'rig file (as config/rig.yaml) with front_wide, for the overlay; '
+                  'without one ~/input/front_wide/camera_info and front_wide_mount tell'),
+    ParameterSpec('front_wide_mount.x_m', _MOUNT.xyz[0], 'front_wide ahead of the rear axle, m '
+                  '(overlay)', -20.0, 20.0),
+    ParameterSpec('front_wide_mount.y_m', _MOUNT.xyz[1], 'front_wide to the left of the middle, m '
+                  '(overlay)', -5.0, 5.0),
+    ParameterSpec('front_wide_mount.z_m', _MOUNT.xyz[2], 'front_wide above the ground, m (overlay)',
+                  0.0, 10.0),
+    ParameterSpec('front_wide_mount.yaw_deg', _MOUNT.yaw_deg, 'where front_wide looks, positive to '
+                  'the left, degrees (overlay)', -180.0, 180.0),
+    ParameterSpec('front_wide_mount.pitch_deg', _MOUNT.pitch_deg, 'how far front_wide looks down, '
+                  'degrees (overlay)', -90.0, 90.0),
+    ParameterSpec('front_wide_mount.roll_deg', 0.0, 'roll of front_wide about its view, positive '
+                  'lowers the right side, degrees (overlay)', -180.0, 180.0),
 
     ParameterSpec('footprint.front_m', 3.9, 'rear axle to front bumper, m (markers)', 0.1, 30.0),
     ParameterSpec('footprint.rear_m', 1.0, 'rear axle to rear bumper, m (markers)', 0.0, 30.0),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from diagnostic_msgs.msg import DiagnosticStatus
-
-from alpamayo_ros.ros.health import status
+from alpamayo_ros.ros.messages import ROS, Messages
 from alpamayo_ros.types import Plan
+
+if TYPE_CHECKING:
+    from diagnostic_msgs.msg import DiagnosticStatus
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class ModelIdentity:
 
 
 def plan_info(plan: Plan, identity: ModelIdentity, *, name: str, sequence: int,
-              ages_s: Mapping[str, float], timings_ms: Mapping[str, float]) -> DiagnosticStatus:
+              ages_s: Mapping[str, float], timings_ms: Mapping[str, float],
+              messages: Messages = ROS) -> DiagnosticStatus:
     """Key-values of a plan.
 
     ``t0`` is the stamp as seconds.nanoseconds; ``ages_s``: how far behind the clock t0 was at some
@@ -48,5 +51,7 @@ def plan_info(plan: Plan, identity: ModelIdentity, *, name: str, sequence: int,
         values[f'candidate.{rank}.reasons'] = '; '.join(candidate.reasons)
     values.update((f'warning.{index}', text) for index, text in enumerate(plan.warnings))
     message = f'plan {sequence}: {plausible} of {len(plan.candidates)} candidates plausible'
-    level = DiagnosticStatus.WARN if plan.warnings else DiagnosticStatus.OK
-    return status(name, level, message, values)
+    kind = messages.DiagnosticStatus
+    return kind(level=kind.WARN if plan.warnings else kind.OK, name=name, message=message,
+                values=[messages.KeyValue(key=key, value=str(value))
+                        for key, value in values.items()])

@@ -12,15 +12,13 @@ from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
 from alpamayo_ros.ros.conversions import paths, place
-from alpamayo_ros.ros.markers import markers
-from alpamayo_ros.ros.parameters import NodeSettings
+from alpamayo_ros.ros.markers import lifetime_s, markers
+from alpamayo_ros.ros.node_settings import NodeSettings
 from alpamayo_ros.ros.plan_info import ModelIdentity, plan_info
 from alpamayo_ros.ros.worker import Finished
 
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleNode
-
-_LIFETIME_FACTOR = 1.3
 
 
 def _reliable(depth: int) -> QoSProfile:
@@ -75,8 +73,10 @@ class PlanPublisher:
         started = time.perf_counter()
         text = plan.reasoning[plan.candidates[0].reasoning].cot
         self._reasoning.publish(String(data=text))
-        self._markers.publish(
-            markers(plan, placed, settings.footprint, text, self._lifetime_s(plan.t0_ns)))
+        self._markers.publish(markers(
+            plan, placed, settings.footprint, text,
+            lifetime_s(settings, plan.t0_ns, self._previous_t0_ns), settings.base_frame))
+        self._previous_t0_ns = plan.t0_ns
         timings['markers'] = _since(started)
 
         total = sum(ms for name, ms in timings.items() if not name.startswith('input.'))
@@ -87,17 +87,6 @@ class PlanPublisher:
             ages_s={'input_age': finished.input_age_s, 'plan_age': finished.plan_age_s},
             timings_ms=timings))
         return total
-
-    def _lifetime_s(self, t0_ns: int) -> float:
-        """A little over the time until the next plan is to be expected."""
-        longest = self._settings.max_plan_age_s
-        period = self._settings.plan_period_s
-        if self._previous_t0_ns is None or t0_ns <= self._previous_t0_ns:
-            period = max(period, longest)
-        else:
-            period = max(period, min(longest, (t0_ns - self._previous_t0_ns) / 1e9))
-        self._previous_t0_ns = t0_ns
-        return _LIFETIME_FACTOR * period
 
 
 def _since(started: float) -> float:

@@ -14,7 +14,7 @@ from alpamayo_ros.errors import AlpamayoError
 from alpamayo_ros.ros.conversions import ego_state
 from alpamayo_ros.ros.health import Health
 from alpamayo_ros.ros.intake import Intake
-from alpamayo_ros.ros.parameters import NodeSettings
+from alpamayo_ros.ros.node_settings import OVERLAY_CAMERA, NodeSettings
 from alpamayo_ros.ros.worker import Finished, PlanningThread, Timing
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class Session:
             publish=lambda finished: publish(finished, self._intake.timings_ms), error=error)
         self._intake = Intake(
             self._frames, {name: health.stream(name) for name in self._frames},
-            planner.preprocessor, self._planning.notify, settings.decode_threads)
+            planner.preprocessor, self._planning.notify, settings.decode_threads,
+            previews={OVERLAY_CAMERA} if settings.overlay else ())
 
     def image(self, camera: str, message: CompressedImage | Image) -> None:
         """An image came; returns at once."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from alpamayo_ros.alignment import AlignmentSettings, Refusal, align
 from alpamayo_ros.buffers import FrameBuffer, OdometryBuffer
+from alpamayo_ros.checks import why_implausible
 from alpamayo_ros.errors import AlpamayoError, PlanCancelled
 from alpamayo_ros.ros.plan_health import PlanHealth
 from alpamayo_ros.types import Observation, Plan
@@ -193,13 +194,6 @@ class PlanningThread:
                        f'expected within {limit} s')
             return False
         if plan.selected is None:
-            self._fail('implausible', _why_implausible(plan))
+            self._fail('implausible', why_implausible(plan))
             return False
         return True
-
-
-def _why_implausible(plan: Plan) -> str:
-    """All reasons of all candidates would be a page: those of the best, and a count."""
-    best = plan.candidates[0]
-    return (f'all {len(plan.candidates)} candidates are implausible, the first (sample '
-            f'{best.sample}) because {"; ".join(best.reasons)}')

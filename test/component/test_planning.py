@@ -99,24 +99,32 @@ def test_reasoning_comes_once_a_plan(plans):
     assert len(plans.reasoning) == len(plans.infos) == len(plans.paths) == len(plans.markers)
 
 
-def test_markers_show_candidates_footprint_and_reasoning(plans):
+def test_markers_show_candidates_footprint_vehicle_and_reasoning(plans):
     arrays = {stamp_ns(array.markers[0].header.stamp): array for array in plans.markers}
     for t0, paths in plans.sets.items():
-        by_name = {(marker.ns, marker.id): marker for marker in arrays[t0].markers}
+        first, *markers = arrays[t0].markers
+        assert first.action == Marker.DELETEALL
+        by_name = {(marker.ns, marker.id): marker for marker in markers}
         assert {key for key in by_name if key[0] == 'candidates'} == {
             ('candidates', rank) for rank in range(CANDIDATES)}
         for rank, path in enumerate(paths):
             line = by_name['candidates', rank]
             assert line.type == Marker.LINE_STRIP
-            points = np.array([[point.x, point.y, point.z] for point in line.points])
-            assert points[1:] == pytest.approx(positions(path))
-        colors = {(by_name['candidates', rank].color.r, by_name['candidates', rank].color.g)
-                  for rank in range(CANDIDATES)}
+            turn, origin = line.pose.orientation, line.pose.position
+            points = Rotation.from_quat([turn.x, turn.y, turn.z, turn.w]).apply(
+                [[point.x, point.y, point.z] for point in line.points]) + [
+                    origin.x, origin.y, origin.z]
+            lift = np.linalg.norm(points[1:] - positions(path), axis=1)
+            assert lift == pytest.approx(lift[0])
+            assert 0 < lift[0] < 0.3
+        colors = {(line.color.r, line.color.g, line.color.b, line.color.a)
+                  for (name, _), line in by_name.items() if name == 'candidates'}
         assert len(colors) == CANDIDATES
         assert by_name['footprint', 0].type == Marker.LINE_STRIP
         assert by_name['reasoning', 0].type == Marker.TEXT_VIEW_FACING
-        for marker in arrays[t0].markers:
-            assert marker.header.frame_id == 'odom'
+        assert by_name['vehicle', 0].frame_locked
+        for (name, _), marker in by_name.items():
+            assert marker.header.frame_id == ('base_link' if name == 'vehicle' else 'odom')
             assert stamp_ns(marker.header.stamp) == t0
             lifetime = stamp_ns(marker.lifetime)
             assert GRID_NS < lifetime < 100 * 1_000_000_000

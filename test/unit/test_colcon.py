@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NOT_COPIED = shutil.ignore_patterns(
     '.*', '__pycache__', '*.egg-info', 'build', 'install', 'log', 'out', 'test')
+# The bridge is there where the messages it needs are.
+EXECUTABLES = sorted(['planner', 'alpamayo', *(
+    ['autoware_bridge'] if find_spec('autoware_internal_planning_msgs') else [])])
 CLEAN = {
     name: value for name, value in os.environ.items()
     if name not in ('PYTHONPATH', 'AMENT_PREFIX_PATH', 'COLCON_PREFIX_PATH', 'PYTHONHOME')}
@@ -45,16 +49,15 @@ def in_workspace(prefix: Path, command: str) -> subprocess.CompletedProcess:
         capture_output=True)
 
 
-@pytest.mark.parametrize('name', ['planner', 'alpamayo'])
+@pytest.mark.parametrize('name', EXECUTABLES)
 def test_the_executables_are_installed(prefix, name):
     executable = prefix / 'lib' / 'alpamayo_ros' / name
     assert executable.is_file()
     assert os.access(executable, os.X_OK)
 
 
-def test_the_executables_are_those_two_only(prefix):
-    assert sorted(path.name for path in (prefix / 'lib' / 'alpamayo_ros').iterdir()) == [
-        'alpamayo', 'planner']
+def test_the_executables_are_those_only(prefix):
+    assert sorted(path.name for path in (prefix / 'lib' / 'alpamayo_ros').iterdir()) == EXECUTABLES
 
 
 def test_the_package_is_in_the_ament_index(prefix):
@@ -80,7 +83,8 @@ def test_the_shared_files_are_installed_unchanged(prefix, folder):
 
 def test_the_files_a_launch_needs_are_there(prefix):
     share = prefix / 'share' / 'alpamayo_ros'
-    for name in ('package.xml', 'LICENSE', 'launch/planner.launch.py', 'config/planner.yaml',
+    for name in ('package.xml', 'LICENSE', 'launch/planner.launch.py', 'launch/replay.launch.py',
+                 'launch/view.launch.py', 'config/planner.yaml', 'config/alpamayo.rviz',
                  'config/fastdds.xml'):
         assert (share / name).is_file(), f'{name} is not installed'
 
@@ -109,11 +113,11 @@ def test_the_installed_package_is_the_one_that_runs(prefix):
     assert Path(result.stdout.strip()).is_relative_to(prefix)
 
 
-def test_both_executables_have_something_to_call(prefix):
+def test_all_executables_have_something_to_call(prefix):
     program = (
         "from importlib.metadata import distribution; "
         "points = distribution('alpamayo_ros').entry_points; "
         "print(sorted(point.name for point in points if callable(point.load())))")
     result = in_workspace(prefix, f'"{sys.executable}" -c "{program}"')
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "['alpamayo', 'planner']"
+    assert result.stdout.strip() == str(EXECUTABLES)

@@ -13,7 +13,6 @@ from nav_msgs.msg import Odometry  # noqa: E402
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
-from visualization_msgs.msg import MarkerArray  # noqa: E402
 
 from alpamayo_ros.errors import ImageError, ObservationError  # noqa: E402
 from alpamayo_ros.ros.conversions import (  # noqa: E402
@@ -24,13 +23,10 @@ from alpamayo_ros.ros.conversions import (  # noqa: E402
     place,
     stamp_to_ns,
 )
-from alpamayo_ros.ros.markers import markers, outline, rank_color  # noqa: E402
-from alpamayo_ros.ros.parameters import Footprint  # noqa: E402
 from alpamayo_ros.ros.plan_info import ModelIdentity, plan_info  # noqa: E402
 from alpamayo_ros.types import Candidate, EgoState, Plan, Reasoning  # noqa: E402
 
 T0 = 1_234_567_890_100_000_000
-FOOTPRINT = Footprint(front_m=4.0, rear_m=1.0, width_m=2.0)
 
 
 def make_plan(candidates: int = 3, waypoints: int = 4, reasons: tuple[str, ...] = ()) -> Plan:
@@ -142,45 +138,6 @@ def test_paths_are_stamped_t0_and_their_poses_one_step_after_another():
         assert turns == placed.orientations[rank].tolist()
         count += 1
     assert count == 3
-
-
-def test_markers_hold_candidates_footprint_and_text():
-    plan = make_plan(reasons=('too fast',))
-    placed = place(plan, make_pose(), 'odom')
-    array = markers(plan, placed, FOOTPRINT, 'Go on.', 1.25)
-    array = deserialize_message(serialize_message(array), MarkerArray)
-    lines = {marker.id: marker for marker in array.markers if marker.ns == 'candidates'}
-    assert sorted(lines) == [0, 1, 2]
-    for rank, line in lines.items():
-        points = np.array([[point.x, point.y, point.z] for point in line.points])
-        assert points[0] == pytest.approx(placed.origin)
-        assert points[1:] == pytest.approx(placed.positions[rank])
-    # What is drawn last lies on top.
-    assert [marker.id for marker in array.markers if marker.ns == 'candidates'] == [2, 1, 0]
-    text = next(marker for marker in array.markers if marker.ns == 'reasoning')
-    assert text.text == 'Go on.'
-    assert text.pose.position.z > placed.origin[2]
-    for marker in array.markers:
-        assert stamp_to_ns(marker.header.stamp) == T0
-        assert stamp_to_ns(marker.lifetime) == 1_250_000_000
-        assert marker.pose.orientation.w == 1.0
-        assert marker.color.a > 0
-
-
-def test_colors_tell_ranks_and_implausible_ones_apart():
-    colors = [rank_color(rank, 32, True) for rank in range(32)]
-    assert len({(color.r, color.g, color.a) for color in colors}) == 32
-    assert all(0 <= part <= 1 for color in colors for part in (color.r, color.g, color.b, color.a))
-    assert rank_color(31, 32, False).a < min(color.a for color in colors)
-    assert rank_color(0, 1, True).a == 1.0
-
-
-def test_the_outline_is_around_the_rear_axle():
-    placed = place(make_plan(), None, 'base_link')
-    corners = outline(FOOTPRINT, placed)
-    assert corners[0].tolist() == corners[-1].tolist()
-    assert corners.min(axis=0).tolist() == [-1.0, -1.0, 0.0]
-    assert corners.max(axis=0).tolist() == [4.0, 1.0, 0.0]
 
 
 def test_plan_info_lists_ages_stages_and_candidates():

@@ -1,79 +1,35 @@
-"""The launch file and the parameter file against what the node declares.
+"""The planner's launch file and the parameter file against what the node declares.
 
-``launch`` is not everywhere these tests run, so the file is also run against stand-ins that record
-what it asks for.
+``launch`` is not everywhere these tests run, so the file is also run against the stand-ins of
+``launch_stand_ins``, which record what it asks for.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import types
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 import yaml
+from launch_stand_ins import PROFILES, ROOT, declared, load, stand_in
 
 pytest.importorskip('rclpy', reason='rclpy is not installed: no ROS here')
 
 from alpamayo_ros.cameras import CAMERAS  # noqa: E402
 from alpamayo_ros.ros.parameter_table import BY_NAME, PARAMETERS  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[2]
-LAUNCH_FILE = ROOT / 'launch' / 'planner.launch.py'
-PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
-
-
-class Recorded:
-    """Anything of launch: remembers how it was made."""
-
-    def __init__(self, *args, **kwargs) -> None:
-        self.args, self.kwargs = args, kwargs
-
-
-def load_file():
-    """The launch file as a module."""
-    spec = importlib.util.spec_from_file_location('planner_launch', LAUNCH_FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture
 def launch_file(monkeypatch):
     """The launch file, with stand-ins for launch and launch_ros."""
-    names = {
-        'launch': ['LaunchDescription'], 'launch.actions': ['DeclareLaunchArgument',
-                                                            'OpaqueFunction'],
-        'launch.substitutions': ['LaunchConfiguration'],
-        'launch_ros': [], 'launch_ros.actions': ['LifecycleNode'],
-        'launch_ros.parameter_descriptions': ['ParameterFile'],
-        'ament_index_python': [], 'ament_index_python.packages': []}
-    for name, classes in names.items():
-        module = types.ModuleType(name)
-        for item in classes:
-            setattr(module, item, type(item, (Recorded,), {}))
-        monkeypatch.setitem(sys.modules, name, module)
-    sys.modules['launch.substitutions'].LaunchConfiguration.perform = (
-        lambda self, context: context[self.args[0]])
-    sys.modules['ament_index_python.packages'].get_package_share_directory = lambda _: str(ROOT)
-    for variable in PROFILES:
-        monkeypatch.delenv(variable, raising=False)
-    return load_file()
-
-
-def arguments(launch_file) -> dict[str, Recorded]:
-    """The declared arguments by name."""
-    entities = launch_file.generate_launch_description().args[0]
-    return {entity.args[0]: entity for entity in entities
-            if type(entity).__name__ == 'DeclareLaunchArgument'}
+    stand_in(monkeypatch)
+    return load('planner')
 
 
 def node(launch_file, **given: str) -> dict:
     """How the node is started when these arguments are given."""
     values = {name: item.kwargs['default_value']
-              for name, item in arguments(launch_file).items()}
+              for name, item in declared(launch_file).items()}
     assert given.keys() <= values.keys()
     function = launch_file.generate_launch_description().args[0][-1].kwargs
     (action,) = function['function']({**values, **given}, *function['args'])
@@ -92,11 +48,11 @@ def flat(tree: dict, prefix: str = '') -> dict:
 
 
 def test_every_argument_is_described(launch_file):
-    declared = arguments(launch_file)
+    given = declared(launch_file)
     assert {'checkpoint', 'params_file', 'namespace', 'use_sim_time', 'odometry_topic',
-            'log_level', 'respawn'} <= declared.keys()
-    assert {f'{camera.name}_topic' for camera in CAMERAS} <= declared.keys()
-    for item in declared.values():
+            'log_level', 'respawn'} <= given.keys()
+    assert {f'{camera.name}_topic' for camera in CAMERAS} <= given.keys()
+    for item in given.values():
         assert item.kwargs['description'].endswith('.')
 
 
@@ -138,16 +94,6 @@ def test_the_profile_for_images_is_set_unless_there_is_one(launch_file, monkeypa
         assert Path(path).samefile(ROOT / 'config' / 'fastdds.xml')
     monkeypatch.setenv(PROFILES[0], 'own.xml')
     assert node(launch_file)['additional_env'] == {}
-
-
-def test_the_launch_file_makes_a_description_with_the_real_launch():
-    pytest.importorskip('launch_ros', reason='launch and launch_ros are not installed')
-    from ament_index_python.packages import PackageNotFoundError
-    try:
-        description = load_file().generate_launch_description()
-    except PackageNotFoundError:
-        pytest.skip('alpamayo_ros is not installed as a ROS package')
-    assert len(description.entities) == len(CAMERAS) + 10
 
 
 def test_the_parameter_file_has_every_parameter_with_its_default():
