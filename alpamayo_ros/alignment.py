@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alpamayo_ros.buffers import FrameBuffer, OdometryBuffer
 from alpamayo_ros.cameras import SIX_CAMERA_RIG, camera_by_name
@@ -155,6 +155,40 @@ def align(frames: Mapping[str, FrameBuffer], odometry: OdometryBuffer, settings:
     reaches = (newest_t0 - shortest.stamps[0]) / 1e9
     return Refusal(shortest.name, f'history is filling: it begins {reaches:.3f} s before t0, '
                    f'{shortest.needs_ns / 1e9:.1f} s are needed', newest_t0, waiting=True)
+
+
+def align_at(t0_ns: int, frames: Mapping[str, FrameBuffer], odometry: OdometryBuffer,
+             settings: AlignmentSettings, *, navigation: str | None = None
+             ) -> Observation | Refusal:
+    """Make the observation of one t0, the one ``align`` makes of it, or say why there is none.
+
+    For a replay, which chooses the instants. Ask as messages come in: the refusal is ``waiting``
+    until every stream has reached t0 or one has fallen behind by more than ``stall_s``. Later than
+    that the buffers may have let go of the window. Raises ``ValueError`` as ``align`` does.
+    """
+    cameras, motion = _look(frames, odometry, settings)
+    streams = [*cameras, motion]
+    slowest = min(streams, key=lambda stream: stream.newest_ns)
+    if slowest.newest_ns < t0_ns:
+        newest = max(stream.newest_ns for stream in streams)
+        if newest - t0_ns <= _ns(settings.stall_s):
+            return Refusal(slowest.name, f'waiting for a message at or after t0 '
+                           f'{_seconds(t0_ns)}', t0_ns, waiting=True)
+        if not slowest.newest_ns:
+            return Refusal(slowest.name, 'nothing has arrived yet', t0_ns)
+        stopped = _stopped(cameras, motion, settings)
+        return replace(stopped, t0_ns=t0_ns) if stopped else Refusal(
+            slowest.name, f'newest message is at {_seconds(slowest.newest_ns)}, before t0 '
+            f'{_seconds(t0_ns)}', t0_ns)
+    for stream in streams:
+        if not stream.stamps or t0_ns < stream.stamps[0] + stream.needs_ns:
+            begins = (t0_ns - stream.stamps[0]) / 1e9 if stream.stamps else 0.0
+            return Refusal(stream.name, f'history is too short: it begins {begins:.3f} s before '
+                           f't0, {stream.needs_ns / 1e9:.1f} s are needed', t0_ns)
+    window = _window(cameras, motion, t0_ns, settings)
+    if isinstance(window, Refusal):
+        return window
+    return _observe(*window, t0_ns, settings, navigation)
 
 
 def _look(frames: Mapping[str, FrameBuffer], odometry: OdometryBuffer,

@@ -144,6 +144,12 @@ class FrameBuffer(_StampedBuffer[CameraFrame]):
             self._saw(stamp_ns)
             return False
 
+    def skip(self, stamp_ns: int) -> None:
+        """Count a frame of that stamp as arrived that nobody will look at, and leave it out."""
+        with self._lock:
+            if stamp_ns > 0:
+                self._saw(stamp_ns)
+
     def add(self, frame: CameraFrame) -> str | None:
         """Store a frame; None when all is well, otherwise what was unusual.
 

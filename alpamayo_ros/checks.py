@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alpamayo_ros.settings import PlausibilityLimits
+from alpamayo_ros.types import Plan
 
 # A turn within dt is dt * speed * curvature. Below this speed a step is so short that headings
 # rounded to float32, or turned by a hair, read as any curvature; the turn is then judged as if the
@@ -57,6 +58,16 @@ def implausible_reasons(xyz: np.ndarray, rot: np.ndarray, *, v0: float, dt_s: fl
             reasons[index] = tuple(finding.sentence(row) for finding in findings
                                    if finding.exceeded[row])
     return reasons
+
+
+def why_implausible(plan: Plan) -> str:
+    """Say why a plan without a plausible candidate is not published.
+
+    All reasons of all candidates would be a page: those of the best, and a count.
+    """
+    best = plan.candidates[0]
+    return (f'all {len(plan.candidates)} candidates are implausible, the first (sample '
+            f'{best.sample}) because {"; ".join(best.reasons)}')
 
 
 @dataclass(frozen=True)

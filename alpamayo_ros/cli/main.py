@@ -18,10 +18,15 @@ COMMANDS = {
     'demo': 'alpamayo_ros.cli.demo',
     'play': 'alpamayo_ros.cli.play',
     'make-drive': 'alpamayo_ros.cli.make_drive',
+    'replay': 'alpamayo_ros.cli.replay',
     'verify': 'alpamayo_ros.cli.verify',
     'export': 'alpamayo_ros.cli.export',
     'build-engine': 'alpamayo_ros.cli.build_engine',
     'bench': 'alpamayo_ros.cli.bench',
+    'report': 'alpamayo_ros.cli.report',
+    'compare': 'alpamayo_ros.cli.compare',
+    'evaluate': 'alpamayo_ros.cli.evaluate',
+    'train': 'alpamayo_ros.cli.train',
 }
 
 

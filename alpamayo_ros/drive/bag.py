@@ -1,4 +1,4 @@
-"""Reading a rosbag2 directory (sqlite3 or mcap), with errors a person can act on."""
+"""Reading a rosbag2 directory or file (sqlite3 or mcap), with errors a person can act on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from rosbags.interfaces import Connection, Qos, QosDurability
 from rosbags.rosbag2 import Reader
 
 from alpamayo_ros.errors import AlpamayoError
+
+_STORAGE = ('.db3', '.mcap')
+_COMPRESSED = ('.zstd', '.zst')
+_ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 
 
 class BagError(AlpamayoError):
@@ -40,20 +44,26 @@ class BagMessage:
 
 
 class Bag:
-    """An open rosbag2 directory; a context manager.
+    """An open rosbag2 directory or one of its files; a context manager.
 
     ``topics``: by name, those that hold messages or a declaration. ``start_ns`` and ``end_ns``:
     recording times of the first and last message.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Open the bag at ``path``, a directory (or its metadata.yaml); ``BagError``."""
+        """Open the bag at ``path``: a directory (or its metadata.yaml), a .db3 or .mcap file.
+
+        A compressed file is opened through the directory it lies in. ``BagError``.
+        """
         self.path = Path(path)
         if self.path.name == 'metadata.yaml':
             self.path = self.path.parent
         if not self.path.exists():
             raise BagError(f"bag '{self.path}' does not exist; expected a rosbag2 directory")
-        if not self.path.is_dir() or not (self.path / 'metadata.yaml').is_file():
+        if self.path.suffix in _COMPRESSED:
+            self.path = _directory_of(self.path)
+        is_file = self.path.is_file() and self.path.suffix in _STORAGE
+        if not is_file and not (self.path / 'metadata.yaml').is_file():
             raise BagError(f"'{self.path}' is not a rosbag2 directory: it has no metadata.yaml "
                            "('ros2 bag reindex' can make one)")
         # A damaged file surfaces as whatever the storage library trips over.
@@ -65,7 +75,8 @@ class Bag:
         except BagError:
             raise
         except Exception as error:
-            raise BagError(f"bag '{self.path}' cannot be read: {_reason(error)}") from error
+            hint = " ('mcap recover' can save the rest)" if self.path.suffix == '.mcap' else ''
+            raise BagError(f"bag '{self.path}' cannot be read: {_reason(error)}{hint}") from error
         if not self._reader.message_count:
             self.close()
             raise BagError(f"bag '{self.path}' holds no messages")
@@ -98,6 +109,9 @@ class Bag:
         seen = 0
         try:
             for connection, stamp, data in self._reader.messages(chosen, start_ns, stop_ns):
+                if not seen and bytes(data[:4]) == _ZSTD_MAGIC:
+                    raise ValueError('its messages are compressed; expected the directory with '
+                                     'the metadata.yaml that says so')
                 seen += 1
                 yield BagMessage(connection.topic, stamp, bytes(data))
         except GeneratorExit:
@@ -122,6 +136,16 @@ class Bag:
 
     def __exit__(self, *unused: object) -> None:
         self.close()
+
+
+def _directory_of(file: Path) -> Path:
+    """The bag that a compressed file belongs to, if it is the only one in it."""
+    others = [path for path in file.parent.iterdir()
+              if path != file and path.suffix in (*_COMPRESSED, *_STORAGE)]
+    if others or not (file.parent / 'metadata.yaml').is_file():
+        raise BagError(f"'{file}' is a compressed file by itself; expected a rosbag2 directory, or "
+                       "the file after 'zstd -d'")
+    return file.parent
 
 
 def _topic(connection: Connection, known: BagTopic | None) -> BagTopic:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-NEEDED = ['rclpy', 'rosbags', 'onnx', 'onnxruntime']
+NEEDED = ['rclpy', 'rosbags', 'onnx', 'onnxruntime', 'selenium']
 if platform.machine() == 'x86_64':
     NEEDED.append('tensorrt_rtx_bindings')
 

@@ -24,8 +24,8 @@ TEXT_FOLDERS = (
     '.ci', 'alpamayo_ros', 'config', 'docs', 'engines', 'launch', 'requirements', 'resource',
     'scripts', 'test')
 TEXT_SUFFIXES = {
-    '', '.cfg', '.html', '.ini', '.json', '.md', '.py', '.rst', '.sh', '.svg', '.toml', '.txt',
-    '.xml', '.yaml', '.yml'}
+    '', '.cfg', '.css', '.html', '.ini', '.js', '.json', '.md', '.py', '.rst', '.sh', '.svg',
+    '.toml', '.txt', '.xml', '.yaml', '.yml'}
 
 MAX_LINES = 400
 ROS_ROOMS = ('ros', 'drive')
@@ -42,6 +42,7 @@ DEPENDENCY_OF_MODULE = {
     'scipy': 'python3-scipy',
     'simplejpeg': 'python3-simplejpeg-pip',
     'torch': 'python3-pytorch-pip',
+    'tqdm': 'python3-tqdm',
     'transformers': 'python3-transformers-pip',
     'yaml': 'python3-yaml',
     'huggingface_hub': 'python3-transformers-pip',
@@ -173,6 +174,20 @@ def test_only_the_ros_rooms_import_ros():
         and any(map(is_ros, imported_modules(path)))}
     assert offenders == {}
     assert any(map(is_ros, imported_modules(PACKAGE / 'ros' / 'node.py')))
+
+
+OFF_VEHICLE = ('world', 'training', 'evaluation')
+USERS_OF_THE_WORLD = {'alpamayo_ros/cli/train.py', 'alpamayo_ros/cli/evaluate.py',
+                      'alpamayo_ros/cli/make_drive.py', 'alpamayo_ros/drive/make.py'}
+
+
+def test_what_runs_on_the_vehicle_does_not_import_the_driving_world():
+    rooms = tuple(f'alpamayo_ros.{room}' for room in OFF_VEHICLE)
+    users = {relative(path) for path in SOURCES
+             if path.relative_to(PACKAGE).parts[0] not in OFF_VEHICLE
+             and any(module.startswith(rooms) for module in imported_modules(path))}
+    assert users <= USERS_OF_THE_WORLD
+    assert 'alpamayo_ros/drive/make.py' in users
 
 
 WITHOUT_ROS = """

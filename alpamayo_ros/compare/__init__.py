@@ -1,0 +1,1 @@
+"""Two replays of one drive against each other: paired statistics, thresholds, a page."""

@@ -1,0 +1,1 @@
+"""Figures about plans, defined in docs/metrics.md: numpy only, nothing of the planner or ROS."""

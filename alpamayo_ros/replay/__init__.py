@@ -1,0 +1,1 @@
+"""Recorded drives through the planner, instant by instant, without a running ROS."""

@@ -1,0 +1,1 @@
+"""The replay of a drive as one HTML file that opens offline."""
