@@ -75,4 +75,4 @@ NOMINAL_RIG: dict[str, MountedCamera] = {camera.name: camera for camera in (
 """The rig of the driving world and of the drive in ``resource/demo_drive``."""
 
 FOOTPRINT_M = (-0.95, 3.85, 0.95)
-"""The nominal vehicle seen from above in the ego frame: rear bumper x, front bumper x, half width."""
+"""The nominal vehicle from above in the ego frame, m: rear bumper x, front bumper x, half width."""

@@ -14,11 +14,11 @@ _GOLDEN = ('test', 'data', 'golden')
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``demo`` takes."""
     parser.add_argument('--checkpoint', type=Path,
-                        help='checkpoint directory; without it a tiny one with random weights')
+                        help='checkpoint directory; without it nano, which comes with the package')
     parser.add_argument('--bag', type=Path,
                         help='rosbag2 directory; without it the drive of the package')
     parser.add_argument('--out', type=Path, default=Path('out/demo'),
-                        help='directory for the recording, the picture and the log')
+                        help='directory for the recording, the pictures and the log')
     parser.add_argument('--rate', type=float, default=1.0,
                         help='times real time; below 1 on a machine that cannot keep up')
     parser.add_argument('--param', action='append', default=[], metavar='NAME:=VALUE',
@@ -30,9 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 1 when no plan came, 2 for values that cannot be."""
     from alpamayo_ros.drive.environment import use_fastdds_profile, use_private_domain
-    from alpamayo_ros.resources import ResourceError, share_path
+    from alpamayo_ros.resources import share_path
 
-    parameters = {}
+    # A plan that took seconds, because two cores do everything here, is shown all the same.
+    parameters: dict[str, object] = {'max_plan_age_s': 20.0}
     for rule in args.param:
         name, separator, value = rule.partition(':=')
         if not (separator and name and value):
@@ -43,13 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if not (math.isfinite(args.rate) and args.rate > 0):
         print(f'alpamayo demo: rate is {args.rate}; expected a number above 0', file=sys.stderr)
         return 2
-    checkpoint = args.checkpoint
-    if checkpoint is None:
-        try:
-            checkpoint = share_path(*_GOLDEN, 'alpamayo1_5')
-        except ResourceError as error:
-            raise ResourceError(f'the tiny checkpoint comes with the source checkout only; give '
-                                f'--checkpoint DIRECTORY ({error})') from error
+    checkpoint = args.checkpoint or share_path('resource', 'nano')
     bag = args.bag or share_path('resource', 'demo_drive')
 
     # Before anything of ROS is loaded.
@@ -59,10 +54,8 @@ def run(args: argparse.Namespace) -> int:
 
     random_weights = _is_golden(checkpoint)
     if random_weights:
-        # The image size the tiny checkpoint was made for; and a plan that took seconds, because
-        # two cores do everything here, is to be shown all the same.
-        parameters = {'min_pixels': 4096, 'max_pixels': 9216, 'max_plan_age_s': 20.0,
-                      **parameters}
+        # The image size the tiny checkpoints were made for.
+        parameters = {'min_pixels': 4096, 'max_pixels': 9216, **parameters}
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors='backslashreplace')
     return run_demo(

@@ -6,17 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
-HELP = 'write a synthetic six-camera drive (rosbag2) to play to the node'
+HELP = 'write a six-camera drive of the driving world (rosbag2) to play to the node'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``make-drive`` takes."""
     parser.add_argument('out', type=Path, help='directory to make')
-    parser.add_argument('--seconds', type=float, default=10.0, help='length of the drive')
-    parser.add_argument('--seed', type=int, default=0, help='of scenery and time jitter')
-    parser.add_argument('--width', type=int, default=640, help='of the images, pixels')
-    parser.add_argument('--height', type=int, default=360, help='of the images, pixels')
-    parser.add_argument('--quality', type=int, default=70, help='of the JPEGs, 1 to 100')
+    parser.add_argument('--seconds', type=float, default=32.0, help='length of the drive')
+    parser.add_argument('--seed', type=int, default=0, help='of the tour and of time jitter')
+    parser.add_argument('--width', type=int, default=400, help='of the images, pixels')
+    parser.add_argument('--height', type=int, default=240, help='of the images, pixels')
+    parser.add_argument('--quality', type=int, default=75, help='of the JPEGs, 1 to 100')
 
 
 def run(args: argparse.Namespace) -> int:

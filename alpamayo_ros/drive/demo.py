@@ -23,7 +23,6 @@ from rosbags.typesys import Stores, get_typestore
 from alpamayo_ros.drive.bag import Bag, BagError
 from alpamayo_ros.drive.drive_data import DriveData
 from alpamayo_ros.drive.environment import ends_on_signals
-from alpamayo_ros.drive.make import ODOMETRY_TOPIC
 from alpamayo_ros.drive.node_process import NodeError, NodeProcess
 from alpamayo_ros.drive.picture import PlanScene, draw_plan
 from alpamayo_ros.drive.plans import (
@@ -36,6 +35,7 @@ from alpamayo_ros.drive.plans import (
 )
 from alpamayo_ros.drive.player import Player, PlayOptions
 from alpamayo_ros.drive.record import RecordedTopic, Recorder
+from alpamayo_ros.drive.topics import ODOMETRY_TOPIC
 from alpamayo_ros.rig import NOMINAL_RIG
 
 DIAGNOSTICS = '/diagnostics'
@@ -47,12 +47,14 @@ RECORDED = (
     RecordedTopic(f'{OUTPUT_PREFIX}/plan_info', 'diagnostic_msgs/msg/DiagnosticStatus'),
     RecordedTopic(DIAGNOSTICS, 'diagnostic_msgs/msg/DiagnosticArray'),
 )
+PICTURES = 6
+"""How many plans are drawn at most."""
 NOT_DRIVING = 'RANDOM WEIGHTS: this is not driving. The paths and the text mean nothing.'
 
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """``checkpoint`` and ``bag`` directories; ``out``: where recording, picture and log go;
+    """``checkpoint`` and ``bag`` directories; ``out``: where recording, pictures and log go;
     ``rate``: times real time; ``parameters``: of the node, besides checkpoint and use_sim_time;
     ``random_weights``: say that this is not driving; ``start_timeout_s``: for loading.
     """
@@ -104,12 +106,12 @@ def run_demo(options: DemoOptions, say: Callable[[str], None]) -> int:
     The node is ended in every case.
     """
     stop = threading.Event()
-    log, recording, picture = (
-        options.out / name for name in ('node.log', 'recording', 'plan.png'))
+    log, recording, pictures = (
+        options.out / name for name in ('node.log', 'recording', 'pictures'))
     with ExitStack() as stack:
         bag = stack.enter_context(Bag(options.bag))
         drive = DriveData(bag)
-        _clear(options.out, log, recording, picture)
+        _clear(options.out, log, recording, pictures)
         stack.enter_context(ends_on_signals(stop))
         process = stack.enter_context(NodeProcess(
             {**options.parameters, 'use_sim_time': True,
@@ -143,19 +145,19 @@ def run_demo(options: DemoOptions, say: Callable[[str], None]) -> int:
             say(f'\nFAILED: {error}\nthe last lines of {log}:\n{process.log_tail()}')
             return 1
         recorder.close()
-        _draw(options, drive, listener, picture)
-        _conclude(options, listener, recorder, (recording, picture, log), say)
+        _draw(options, drive, listener, pictures)
+        _conclude(options, listener, recorder, (recording, pictures, log), say)
     return 0
 
 
-def _clear(out: Path, log: Path, recording: Path, picture: Path) -> None:
+def _clear(out: Path, log: Path, *folders: Path) -> None:
     """Make the output directory and remove what an earlier demo left there."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for file in (log, picture):
-            file.unlink(missing_ok=True)
-        if recording.exists():
-            shutil.rmtree(recording)
+        log.unlink(missing_ok=True)
+        for folder in folders:
+            if folder.exists():
+                shutil.rmtree(folder)
     except OSError as error:
         raise BagError(f"output directory '{out}' cannot be used: {error}") from error
 
@@ -216,19 +218,24 @@ def _play(player: Player, process: NodeProcess, listener: _Listener, stop: threa
             return
 
 
-def _draw(options: DemoOptions, drive: DriveData, listener: _Listener, picture: Path) -> None:
-    """Draw the plan nearest to the middle of the drive."""
-    middle_ns = (drive.stamps_ns[0] + drive.stamps_ns[-1]) // 2
-    number = min(range(len(listener.plans)),
-                 key=lambda index: abs(listener.plans[index].t0_ns - middle_ns))
+def _draw(options: DemoOptions, drive: DriveData, listener: _Listener, pictures: Path) -> None:
+    """Draw some of the plans, evenly spread over the drive."""
+    count = len(listener.plans)
+    for number in sorted({round(index * (count - 1) / max(1, PICTURES - 1))
+                          for index in range(PICTURES)}):
+        _draw_one(options, drive, listener, number, pictures / f'plan_{number + 1:02d}.png')
+
+
+def _draw_one(options: DemoOptions, drive: DriveData, listener: _Listener, number: int,
+              picture: Path) -> None:
     plan = listener.plans[number]
     paths = listener.ego_paths(plan)
     into_s = (plan.t0_ns - drive.stamps_ns[0]) * 1e-9
     age_s = (plan.received_ns - plan.t0_ns) * 1e-9
     describing = describe_paths(paths, plan.plausible, plan.dt_s).split('; ')
     draw_plan(PlanScene(
-        views=drive.views(NOMINAL_RIG, plan.t0_ns), candidates=list(paths), plausible=plan.plausible,
-        history=drive.history(plan.t0_ns), reasoning=plan.reasoning,
+        views=drive.views(NOMINAL_RIG, plan.t0_ns), candidates=list(paths),
+        plausible=plan.plausible, history=drive.history(plan.t0_ns), reasoning=plan.reasoning,
         title=f'Plan {number + 1} of {len(listener.plans)}: t0 is {into_s:.2f} s into the drive, '
               f'speed {float(plan.info["v0_mps"]):.1f} m/s, ready {age_s * 1000:.0f} ms after t0',
         notes=[f'candidates: {describing[0]}; {describing[-1]}', *describing[1:-1],
@@ -239,10 +246,10 @@ def _draw(options: DemoOptions, drive: DriveData, listener: _Listener, picture: 
 def _conclude(options: DemoOptions, listener: _Listener, recorder: Recorder,
               results: tuple[Path, Path, Path], say: Callable[[str], None]) -> None:
     ages = [(plan.received_ns - plan.t0_ns) / 1e6 for plan in listener.plans]
-    recording, picture, log = results
+    recording, pictures, log = results
     say(f'\n{len(listener.plans)} plans; from t0 to the last message of a plan '
         f'{statistics.median(ages):.0f} ms (median), {max(ages):.0f} ms (worst)')
     say(f'recording   {recording} (rosbag2, {sum(recorder.counts.values())} messages)\n'
-        f'picture     {picture}\nnode log    {log}')
+        f'pictures    {pictures}\nnode log    {log}')
     if options.random_weights:
         say(NOT_DRIVING)

@@ -9,8 +9,8 @@ from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation, Slerp
 
 from alpamayo_ros.drive.bag import Bag, BagError
-from alpamayo_ros.drive.make import ODOMETRY_TOPIC, image_topic
 from alpamayo_ros.drive.picture import View
+from alpamayo_ros.drive.topics import ODOMETRY_TOPIC, image_topic
 from alpamayo_ros.images import decode_compressed
 
 

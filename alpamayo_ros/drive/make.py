@@ -1,4 +1,4 @@
-"""Writes the demo drive: a rosbag2 of six JPEG cameras, their calibration and odometry.
+"""Writes a drive of the driving world as a rosbag2: six JPEG cameras, calibration, motion.
 
 Stamps are as on a vehicle: every camera free-runs at 10 Hz with a phase of its own and a little
 jitter, and a message is recorded some milliseconds after the exposure it is stamped with.
@@ -24,21 +24,32 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import Writer, WriterError
 from rosbags.typesys import Stores, get_typestore
+from scipy.spatial.transform import Rotation
 
 from alpamayo_ros.drive.bag import BagError
-from alpamayo_ros.drive.render import render
+from alpamayo_ros.drive.topics import (
+    MOUNTING_TOPIC,
+    NAVIGATION_TOPIC,
+    ODOMETRY_TOPIC,
+    TRANSFORM_TOPIC,
+    image_topic,
+    info_topic,
+)
 from alpamayo_ros.rig import NOMINAL_RIG
-from alpamayo_ros.drive.scene import EgoMotion, Lane, Quads, car, street
+from alpamayo_ros.world.between import Motion, between, motion_at
+from alpamayo_ros.world.render import Renderer
+from alpamayo_ros.world.scenarios import make_tour
+from alpamayo_ros.world.types import DT_S
 
-INPUT_PREFIX = '/alpamayo/input'
-ODOMETRY_TOPIC = f'{INPUT_PREFIX}/odometry'
 ODOMETRY_FRAME, VEHICLE_FRAME = 'odom', 'base_link'
 
 START_NS = 1_712_345_678_037_000_000
 """Clock of the first message: deliberately not on a tenth of a second."""
+LONGEST_S = 36.0
+"""How long the tour is."""
 PHASES_MS = {'cross_left': 13, 'front_wide': 0, 'cross_right': 27, 'rear_left': 58,
              'rear_right': 73, 'front_tele': 41}
-_CAMERA_PERIOD_NS = 100_000_000
+_CAMERA_PERIOD_NS = round(DT_S * 1e9)
 _ODOMETRY_PERIOD_NS = 20_000_000
 _INFO_PERIOD_NS = 1_000_000_000
 _IMAGE_LATENCY_NS = 24_000_000
@@ -48,39 +59,32 @@ _ODOMETRY_LATENCY_NS = 2_000_000
 _SCENE_XYZ = np.array([312.5, -148.25, 21.0])
 _SCENE_YAW = 0.9
 
+LATCHED_TOPICS = (NAVIGATION_TOPIC, MOUNTING_TOPIC)
 _FOREVER = QosTime(9223372036, 854775807)
-_QOS = [Qos(QosHistory.KEEP_LAST, 10, QosReliability.RELIABLE, QosDurability.VOLATILE, _FOREVER,
-            _FOREVER, QosLiveliness.AUTOMATIC, _FOREVER, False)]
+_QOS, _LATCHED = ([Qos(QosHistory.KEEP_LAST, depth, QosReliability.RELIABLE, durability, _FOREVER,
+                      _FOREVER, QosLiveliness.AUTOMATIC, _FOREVER, False)] for depth, durability in
+                  ((10, QosDurability.VOLATILE), (1, QosDurability.TRANSIENT_LOCAL)))
 
 
 @dataclass(frozen=True)
 class DriveSettings:
-    """``seconds`` of driving, ``seed`` of scenery and jitter, image ``width`` and ``height`` px,
-    JPEG ``quality`` 1..100.
+    """``seconds`` of the tour with that ``seed``, image ``width`` and ``height`` px, JPEG
+    ``quality`` 1..100.
     """
 
-    seconds: float = 10.0
+    seconds: float = 32.0
     seed: int = 0
-    width: int = 640
-    height: int = 360
-    quality: int = 70
+    width: int = 400
+    height: int = 240
+    quality: int = 75
 
     def __post_init__(self) -> None:
-        for name, low, high in (('seconds', 0.1, 30.0), ('width', 64, 3840), ('height', 36, 2160),
-                                ('quality', 1, 100), ('seed', 0, 2 ** 32 - 1)):
+        for name, low, high in (
+                ('seconds', 0.1, LONGEST_S), ('width', 64, 3840), ('height', 36, 2160),
+                ('quality', 1, 100), ('seed', 0, 2 ** 32 - 1)):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f'{name} is {value}; expected {low} to {high}')
-
-
-def image_topic(camera: str) -> str:
-    """Return the topic of a camera's JPEG images."""
-    return f'{INPUT_PREFIX}/{camera}/image/compressed'
-
-
-def info_topic(camera: str) -> str:
-    """Return the topic of a camera's calibration."""
-    return f'{INPUT_PREFIX}/{camera}/camera_info'
 
 
 def make_drive(out: Path, settings: DriveSettings,
@@ -98,7 +102,8 @@ def make_drive(out: Path, settings: DriveSettings,
     try:
         with Writer(out, version=Writer.VERSION_LATEST) as writer:
             topics = {topic: writer.add_connection(topic, msgtype, typestore=store,
-                                                   offered_qos_profiles=_QOS)
+                                                   offered_qos_profiles=_LATCHED if topic in
+                                                   LATCHED_TOPICS else _QOS)
                       for topic, msgtype in messages.topics().items()}
             events = messages.schedule()
             for done, (recorded_ns, topic, stamp_ns) in enumerate(events):
@@ -121,9 +126,13 @@ class _Messages:
     def __init__(self, settings: DriveSettings, types: dict) -> None:
         self._settings = settings
         self._types = types
-        self._lane = Lane(settings.seconds)
-        self._street = street(self._lane, settings.seed)
-        self._makers = {ODOMETRY_TOPIC: ('nav_msgs/msg/Odometry', self._odometry)}
+        self._drive = make_tour(settings.seed)
+        self._renderers = {name: Renderer(between(self._drive, phase * 1e-3 / DT_S))
+                           for name, phase in PHASES_MS.items()}
+        self._makers = {ODOMETRY_TOPIC: ('nav_msgs/msg/Odometry', self._odometry),
+                        TRANSFORM_TOPIC: ('tf2_msgs/msg/TFMessage', self._transform),
+                        MOUNTING_TOPIC: ('tf2_msgs/msg/TFMessage', self._mounting),
+                        NAVIGATION_TOPIC: ('std_msgs/msg/String', self._navigation)}
         for name in NOMINAL_RIG:
             self._makers[image_topic(name)] = (
                 'sensor_msgs/msg/CompressedImage', lambda t, n=name: self._image(n, t))
@@ -147,8 +156,10 @@ class _Messages:
         length_ns = int(self._settings.seconds * 1e9)
         for offset in range(0, length_ns, _ODOMETRY_PERIOD_NS):
             stamp = START_NS + offset
-            yield (stamp + _ODOMETRY_LATENCY_NS + int(rng.integers(0, 1_000_000)),
-                   ODOMETRY_TOPIC, stamp)
+            recorded = stamp + _ODOMETRY_LATENCY_NS + int(rng.integers(0, 1_000_000))
+            yield recorded, ODOMETRY_TOPIC, stamp
+            yield recorded, TRANSFORM_TOPIC, stamp
+        yield START_NS, MOUNTING_TOPIC, START_NS
         for name, phase in PHASES_MS.items():
             for offset in range(phase * 1_000_000, length_ns, _CAMERA_PERIOD_NS):
                 stamp = START_NS + offset + int(rng.integers(0, 1_500_000))
@@ -156,21 +167,30 @@ class _Messages:
                        image_topic(name), stamp)
             for offset in range(0, length_ns, _INFO_PERIOD_NS):
                 yield (START_NS + offset + _IMAGE_LATENCY_NS, info_topic(name), START_NS + offset)
+        given = None
+        for step, instruction in enumerate(self._drive.navigation):
+            stamp = START_NS + step * _CAMERA_PERIOD_NS
+            if instruction != given and stamp < START_NS + length_ns:
+                yield stamp + 1, NAVIGATION_TOPIC, stamp
+            given = instruction
 
-    def _motion(self, stamp_ns: int) -> tuple[float, EgoMotion]:
-        seconds = (stamp_ns - START_NS) * 1e-9
-        return seconds, self._lane.ego(seconds)
+    def _motion(self, stamp_ns: int) -> Motion:
+        return motion_at(self._drive, (stamp_ns - START_NS) * 1e-9)
 
     def _header(self, stamp_ns: int, frame: str) -> object:
         stamp = self._types['builtin_interfaces/msg/Time'](
             sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
         return self._types['std_msgs/msg/Header'](stamp=stamp, frame_id=frame)
 
+    def _navigation(self, stamp_ns: int) -> object:
+        step = (stamp_ns - START_NS) // _CAMERA_PERIOD_NS
+        return self._types['std_msgs/msg/String'](data=self._drive.navigation[step] or '')
+
     def _image(self, name: str, stamp_ns: int) -> object:
-        seconds, ego = self._motion(stamp_ns)
-        lead = car(*self._lane.lead(seconds), (158, 42, 42), braking=1.5 < seconds < 4.6)
-        rgb = render(Quads.join([self._street, lead]), ego, NOMINAL_RIG[name],
-                     self._settings.width, self._settings.height)
+        # The jitter of a stamp, below 2 ms, is left out of the picture.
+        rgb = self._renderers[name].image(
+            (stamp_ns - START_NS) // _CAMERA_PERIOD_NS, NOMINAL_RIG[name], self._settings.width,
+            self._settings.height, oversampling=2)
         ok, jpeg = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR),
                                 [cv2.IMWRITE_JPEG_QUALITY, self._settings.quality])
         if not ok:
@@ -188,20 +208,45 @@ class _Messages:
             distortion_model='plumb_bob', d=np.zeros(5), k=matrix.ravel(), r=np.eye(3).ravel(),
             p=np.hstack([matrix, np.zeros((3, 1))]).ravel(), binning_x=0, binning_y=0, roi=region)
 
-    def _odometry(self, stamp_ns: int) -> object:
-        _, ego = self._motion(stamp_ns)
-        types = self._types
-        vector = types['geometry_msgs/msg/Vector3']
-        quaternion = types['geometry_msgs/msg/Quaternion']
+    def _vector(self, x: float, y: float, z: float) -> object:
+        return self._types['geometry_msgs/msg/Vector3'](x=x, y=y, z=z)
+
+    def _place(self, ego: Motion) -> tuple[np.ndarray, object]:
+        """Position (3,) m and orientation of the vehicle in the odometry frame."""
         cos, sin = math.cos(_SCENE_YAW), math.sin(_SCENE_YAW)
-        x, y, z = _SCENE_XYZ + (cos * ego.x - sin * ego.y, sin * ego.x + cos * ego.y, 0.0)
         yaw = ego.yaw + _SCENE_YAW
+        return (_SCENE_XYZ + (cos * ego.x - sin * ego.y, sin * ego.x + cos * ego.y, 0.0),
+                self._types['geometry_msgs/msg/Quaternion'](
+                    x=0.0, y=0.0, z=math.sin(yaw / 2), w=math.cos(yaw / 2)))
+
+    def _tf(self, stamp_ns: int, parent: str, child: str, position: np.ndarray,
+            orientation: object) -> object:
+        return self._types['geometry_msgs/msg/TransformStamped'](
+            header=self._header(stamp_ns, parent), child_frame_id=child,
+            transform=self._types['geometry_msgs/msg/Transform'](
+                translation=self._vector(*position), rotation=orientation))
+
+    def _transform(self, stamp_ns: int) -> object:
+        place = self._place(self._motion(stamp_ns))
+        return self._types['tf2_msgs/msg/TFMessage'](transforms=[
+            self._tf(stamp_ns, ODOMETRY_FRAME, VEHICLE_FRAME, *place)])
+
+    def _mounting(self, stamp_ns: int) -> object:
+        quaternion = self._types['geometry_msgs/msg/Quaternion']
+        return self._types['tf2_msgs/msg/TFMessage'](transforms=[
+            self._tf(stamp_ns, VEHICLE_FRAME, f'{name}_optical', np.array(camera.xyz),
+                     quaternion(*Rotation.from_matrix(camera.rotation.T).as_quat()))
+            for name, camera in NOMINAL_RIG.items()])
+
+    def _odometry(self, stamp_ns: int) -> object:
+        ego = self._motion(stamp_ns)
+        types, vector = self._types, self._vector
+        (x, y, z), orientation = self._place(ego)
         covariance = np.diag([0.02, 0.02, 0.05, 1e-4, 1e-4, 1e-4]).ravel()
         pose = types['geometry_msgs/msg/Pose'](
-            position=types['geometry_msgs/msg/Point'](x=x, y=y, z=z),
-            orientation=quaternion(x=0.0, y=0.0, z=math.sin(yaw / 2), w=math.cos(yaw / 2)))
+            position=types['geometry_msgs/msg/Point'](x=x, y=y, z=z), orientation=orientation)
         twist = types['geometry_msgs/msg/Twist'](
-            linear=vector(x=ego.speed, y=0.0, z=0.0), angular=vector(x=0.0, y=0.0, z=ego.yaw_rate))
+            linear=vector(ego.speed, 0.0, 0.0), angular=vector(0.0, 0.0, ego.yaw_rate))
         return types['nav_msgs/msg/Odometry'](
             header=self._header(stamp_ns, ODOMETRY_FRAME), child_frame_id=VEHICLE_FRAME,
             pose=types['geometry_msgs/msg/PoseWithCovariance'](pose=pose, covariance=covariance),

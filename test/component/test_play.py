@@ -23,7 +23,8 @@ from std_msgs.msg import String
 
 from alpamayo_ros.cameras import SIX_CAMERA_RIG
 from alpamayo_ros.drive.bag import Bag
-from alpamayo_ros.drive.make import ODOMETRY_TOPIC, DriveSettings, image_topic, make_drive
+from alpamayo_ros.drive.make import DriveSettings, make_drive
+from alpamayo_ros.drive.topics import ODOMETRY_TOPIC, image_topic
 
 START = 1_700_000_000_000_000_000
 FOREVER = QosTime(9223372036, 854775807)

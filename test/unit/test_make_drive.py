@@ -9,24 +9,34 @@ import numpy as np
 import pytest
 import yaml
 from rosbags.typesys import Stores, get_typestore
+from scipy.spatial.transform import Rotation
 
 from alpamayo_ros.cameras import SIX_CAMERA_RIG
 from alpamayo_ros.drive.bag import Bag, BagError
 from alpamayo_ros.drive.drive_data import DriveData
 from alpamayo_ros.drive.make import (
-    ODOMETRY_TOPIC,
+    LATCHED_TOPICS,
     PHASES_MS,
     START_NS,
     DriveSettings,
-    image_topic,
-    info_topic,
     make_drive,
 )
-from alpamayo_ros.drive.render import render
-from alpamayo_ros.rig import NOMINAL_RIG
-from alpamayo_ros.drive.scene import SOLID, EgoMotion, Lane, Quads, street
+from alpamayo_ros.drive.topics import (
+    MOUNTING_TOPIC,
+    NAVIGATION_TOPIC,
+    ODOMETRY_TOPIC,
+    TRANSFORM_TOPIC,
+    image_topic,
+    info_topic,
+)
 from alpamayo_ros.images import decode_compressed
 from alpamayo_ros.resources import share_path
+from alpamayo_ros.rig import NOMINAL_RIG
+from alpamayo_ros.world.between import between, motion_at
+from alpamayo_ros.world.reasoning import navigation_way
+from alpamayo_ros.world.render import Renderer
+from alpamayo_ros.world.scenarios import make_drive as simulate
+from alpamayo_ros.world.scenarios import make_tour
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 SMALL = DriveSettings(seconds=0.6, seed=3, width=128, height=72)
@@ -56,13 +66,15 @@ def small(tmp_path_factory):
 
 
 def test_shipped_drive_fits_and_has_six_cameras_and_odometry(shipped):
-    assert sum(file.stat().st_size for file in shipped.path.iterdir()) < 15_000_000
-    assert 9.5e9 < shipped.end_ns - shipped.start_ns < 10.5e9
+    assert sum(file.stat().st_size for file in shipped.path.iterdir()) < 20_000_000
+    assert 31e9 < shipped.end_ns - shipped.start_ns < 33e9
     counts = {name: topic.count for name, topic in shipped.topics.items()}
-    assert counts.pop(ODOMETRY_TOPIC) == 500
+    assert counts.pop(ODOMETRY_TOPIC) == 1600
+    assert counts.pop(NAVIGATION_TOPIC) == 2
+    assert counts.pop(TRANSFORM_TOPIC) == 1600 and counts.pop(MOUNTING_TOPIC) == 1
     for camera in SIX_CAMERA_RIG:
-        assert counts.pop(image_topic(camera)) == 100
-        assert counts.pop(info_topic(camera)) == 10
+        assert counts.pop(image_topic(camera)) == 320
+        assert counts.pop(info_topic(camera)) == 32
     assert not counts
 
 
@@ -73,8 +85,10 @@ def test_shipped_metadata_is_what_jazzy_reads(shipped):
     assert info['relative_file_paths'] == ['demo_drive.db3']
     for topic in info['topics_with_message_count']:
         profiles = topic['topic_metadata']['offered_qos_profiles']
+        latched = topic['topic_metadata']['name'] in LATCHED_TOPICS
         assert [(p['reliability'], p['history'], p['depth'], p['durability'])
-                for p in profiles] == [('reliable', 'keep_last', 10, 'volatile')]
+                for p in profiles] == [('reliable', 'keep_last', 1, 'transient_local') if latched
+                                       else ('reliable', 'keep_last', 10, 'volatile')]
         assert topic['topic_metadata']['type_description_hash'].startswith('RIHS01_')
 
 
@@ -87,7 +101,7 @@ def test_shipped_images_decode_and_cameras_are_out_of_phase(shipped):
         assert all(at > stamp for (at, _), stamp in zip(recorded, stamps, strict=True))
         phases[camera] = (stamps[0] - START_NS) / 1e6
         image = decode_compressed(recorded[50][1].data, recorded[50][1].format)
-        assert image.shape == (360, 640, 3) and image.std() > 20
+        assert image.shape == (240, 400, 3) and image.std() > 20
     assert phases == pytest.approx(PHASES_MS, abs=2.0)
     assert min(np.diff(sorted(phases.values()))) > 5.0
 
@@ -95,9 +109,37 @@ def test_shipped_images_decode_and_cameras_are_out_of_phase(shipped):
 def test_shipped_calibration_is_the_rigs(shipped):
     for camera in SIX_CAMERA_RIG:
         info = read(shipped, info_topic(camera))[0][1]
-        focal = 320 / math.tan(math.radians(NOMINAL_RIG[camera].fov_deg / 2))
+        focal = 200 / math.tan(math.radians(NOMINAL_RIG[camera].fov_deg / 2))
         assert info.k.reshape(3, 3) == pytest.approx(
-            np.array([[focal, 0, 320], [0, focal, 180], [0, 0, 1]]))
+            np.array([[focal, 0, 200], [0, focal, 120], [0, 0, 1]]))
+
+
+def test_transforms_are_those_of_odometry_and_rig(small):
+    odometry = [message for _, message in read(small, ODOMETRY_TOPIC)]
+    transforms = [message.transforms[0] for _, message in read(small, TRANSFORM_TOPIC)]
+    assert len(odometry) == len(transforms) > 20
+    for state, moved in zip(odometry, transforms, strict=True):
+        assert (moved.header.frame_id, moved.child_frame_id) == ('odom', 'base_link')
+        assert moved.header.stamp == state.header.stamp
+        assert moved.transform.rotation == state.pose.pose.orientation
+        assert [getattr(moved.transform.translation, axis) for axis in 'xyz'] == [
+            getattr(state.pose.pose.position, axis) for axis in 'xyz']
+    (_, mounting), = read(small, MOUNTING_TOPIC)
+    assert {item.child_frame_id for item in mounting.transforms} == {
+        f'{camera}_optical' for camera in SIX_CAMERA_RIG}
+    for item in mounting.transforms:
+        camera = NOMINAL_RIG[item.child_frame_id.removesuffix('_optical')]
+        turn, place = item.transform.rotation, item.transform.translation
+        # A point half a metre along the optical axis lies where the camera looks.
+        ahead = Rotation.from_quat([turn.x, turn.y, turn.z, turn.w]).apply([0.0, 0.0, 0.5])
+        ahead = ahead + [place.x, place.y, place.z]
+        assert camera.to_optical(ahead) == pytest.approx([0.0, 0.0, 0.5], abs=1e-9)
+
+
+def test_shipped_drive_is_told_where_to_go(shipped):
+    told = read(shipped, NAVIGATION_TOPIC)
+    assert [navigation_way(message.data) for _, message in told] == ['straight', 'left']
+    assert told[0][0] < START_NS + 1_000_000 < told[1][0]
 
 
 def test_shipped_odometry_is_consistent_and_away_from_the_origin(shipped):
@@ -114,10 +156,15 @@ def test_shipped_odometry_is_consistent_and_away_from_the_origin(shipped):
     moved = np.diff(places, axis=0)
     assert np.linalg.norm(moved, axis=1) / 0.02 == pytest.approx(
         (speed[1:] + speed[:-1]) / 2, abs=0.05)
-    assert np.unwrap(np.arctan2(moved[:, 1], moved[:, 0])) == pytest.approx(
-        (yaw[1:] + yaw[:-1]) / 2, abs=0.01)
-    assert np.diff(yaw) / 0.02 == pytest.approx((rate[1:] + rate[:-1]) / 2, abs=0.02)
-    assert speed.min() > 4 and speed.max() < 13 and rate.max() > 0.05
+    moves = speed[1:] > 0.5
+    course = np.unwrap(np.arctan2(moved[moves, 1], moved[moves, 0]))
+    assert course == pytest.approx(np.unwrap((yaw[1:] + yaw[:-1]) / 2)[moves], abs=0.02)
+    turned = np.diff(np.unwrap(yaw)) / 0.02
+    # The curvature jumps from step to step; between steps the rate is that of the odometry.
+    assert np.median(np.abs(turned - rate[:-1])) < 0.005 and np.abs(turned - rate[:-1]).max() < 0.4
+    # It waits at the light, drives on and turns left.
+    assert speed.min() == 0 and 7 < speed.max() < 15 and rate.max() > 0.4
+    assert np.unwrap(yaw)[-1] - yaw[0] == pytest.approx(math.pi / 2, abs=0.3)
 
 
 def test_same_seed_same_messages_other_seed_others(small, tmp_path):
@@ -164,7 +211,7 @@ def test_projection_of_a_camera_by_hand():
     pixels, depth = camera.project(
         np.array([[101.75, -0.05, 1.48], [-5.0, 0.0, 0.0]]), 640, 360)
     pitch = math.radians(camera.pitch_deg)
-    focal = 320 / math.tan(math.radians(15.0))
+    focal = 200 / math.tan(math.radians(15.0))
     # Straight ahead lies above the middle of a camera that looks down a little.
     assert pixels[0] == pytest.approx([320.0, 180.0 - focal * math.tan(pitch)])
     assert depth[0] == pytest.approx(100.0 * math.cos(pitch))
@@ -189,39 +236,28 @@ def rotation_is_proper(matrix):
     return np.allclose(matrix @ matrix.T, np.eye(3)) and np.linalg.det(matrix) > 0
 
 
-@pytest.mark.parametrize('name', list(NOMINAL_RIG))
-def test_rendering_agrees_with_projection(name):
-    """A red square in front of a camera is drawn where the projection says it is."""
-    camera = NOMINAL_RIG[name]
-    ego = EgoMotion(40.0, -12.0, 0.7, 5.0, 0.0)
-    yaw = math.radians(camera.yaw_deg + 6.0)
-    centre = np.array(camera.xyz) + 9.0 * np.array([math.cos(yaw), math.sin(yaw), -0.03])
-    right = np.array([math.sin(yaw), -math.cos(yaw), 0.0]) * 0.8
-    up = np.array([0.0, 0.0, 0.8])
-    corners = np.stack([centre - right - up, centre + right - up, centre + right + up,
-                        centre - right + up])
-    cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
-    scene = corners @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]]).T + [ego.x, ego.y, 0]
-    quads = Quads(scene[None], np.array([[255.0, 0.0, 0.0]]), np.array([SOLID]),
-                  scene.mean(axis=0)[None], np.array([0]))
-    image = render(quads, ego, camera, 320, 180).astype(int)
-    drawn = np.argwhere((image[..., 0] > 200) & (image[..., 1] < 60))[:, ::-1] + 0.5
-    expected, _ = camera.project(corners, 320, 180)
-    assert drawn.min(axis=0) == pytest.approx(expected.min(axis=0), abs=1.5)
-    assert drawn.max(axis=0) == pytest.approx(expected.max(axis=0), abs=1.5)
-    # From behind it is not there: faces have one side.
-    flipped = Quads(scene[None, ::-1], quads.colours, quads.layers, quads.centres, quads.parts)
-    image = render(flipped, ego, camera, 320, 180).astype(int)
-    assert not ((image[..., 0] > 200) & (image[..., 1] < 60)).any()
-
-
-def test_road_is_below_the_horizon_and_sky_above():
-    lane = Lane(2.0)
-    image = render(street(lane, 0), lane.ego(1.0), NOMINAL_RIG['front_wide'], 320, 180).astype(int)
-    road = image[165, 130:190]
-    assert np.abs(road.max(axis=1) - road.min(axis=1)).max() < 40
-    sky = image[5, 100:220]
-    assert (sky[:, 2] > sky[:, 0]).mean() > 0.7
+def test_between_steps_the_world_moves_on():
+    """Half a step later everything is half-way, and the ego where its motion says."""
+    drive = simulate('slow_lead', 3)
+    later = between(drive, 0.5)
+    assert len(later.ego) == len(later.moving) == len(drive.ego) - 1
+    for step in (0, 40, 90):
+        motion = motion_at(drive, step * 0.1 + 0.05)
+        assert later.ego[step, :4] == pytest.approx(
+            [motion.x, motion.y, motion.yaw, motion.speed], abs=1e-9)
+        for now, then, after in zip(drive.moving[step], later.moving[step],
+                                    drive.moving[step + 1], strict=True):
+            assert (then.x, then.y) == pytest.approx(((now.x + after.x) / 2,
+                                                      (now.y + after.y) / 2))
+            assert (then.kind, then.colour) == (now.kind, now.colour)
+    # A whole step later is the next step, by the same integration.
+    almost = motion_at(drive, 40.9999999 * 0.1)
+    assert [almost.x, almost.y, almost.yaw, almost.speed] == pytest.approx(
+        drive.ego[41, :4], abs=1e-5)
+    with pytest.raises(ValueError, match='outside the drive'):
+        motion_at(drive, len(drive.ego) * 0.1 + 0.2)
+    with pytest.raises(ValueError, match='share is 1'):
+        between(drive, 1.0)
 
 
 def test_drive_data_places_points_in_the_ego_frame(small):
@@ -232,7 +268,8 @@ def test_drive_data_places_points_in_the_ego_frame(small):
     assert data.to_ego(ahead, t0) == pytest.approx([10.0, 2.0, 0.5], abs=1e-9)
     history = data.history(t0, steps=4)
     assert history[-1] == pytest.approx([0.0, 0.0, 0.0], abs=1e-9)
-    assert history[0] == pytest.approx([-3.3, 0.0, 0.0], abs=0.05)
+    speed = motion_at(make_tour(SMALL.seed), 0.35).speed
+    assert history[0] == pytest.approx([-0.3 * speed, 0.0, 0.0], abs=0.1)
 
 
 def test_drive_data_takes_the_image_nearest_to_t0(small):
@@ -250,8 +287,8 @@ def test_drive_data_takes_the_image_nearest_to_t0(small):
 def test_jpeg_holds_the_picture_that_was_drawn(small):
     stamp, message = [(stamp_ns(m), m) for _, m in read(small, image_topic('front_wide'))][2]
     bgr = cv2.imdecode(np.asarray(message.data), cv2.IMREAD_COLOR)
-    lane = Lane(SMALL.seconds)
-    drawn = render(street(lane, SMALL.seed), lane.ego((stamp - START_NS) * 1e-9),
-                   NOMINAL_RIG['front_wide'], 128, 72)
+    assert abs(stamp - START_NS - 200_000_000) < 2_000_000
+    drawn = Renderer(make_tour(SMALL.seed)).image(2, NOMINAL_RIG['front_wide'], 128, 72,
+                                                  oversampling=2)
     difference = np.abs(bgr[..., ::-1].astype(int) - drawn.astype(int))
     assert np.median(difference) < 8
