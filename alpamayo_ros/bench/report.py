@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from alpamayo_ros.bench.counts import Rates, Work
 from alpamayo_ros.bench.measure import Timing
 from alpamayo_ros.bench.node_section import GOAL_MS, NodeSection
-from alpamayo_ros.bench.stages import CacheComparison, Planned
+from alpamayo_ros.bench.stages import (
+    RELEASED_GOAL,
+    CacheComparison,
+    Planned,
+    ReleasedComparison,
+)
+
+_WHOLE = 'whole plan'
+_PARTS = ('vision', 'prefill', 'decode', 'expert loop')
 
 
 @dataclass
 class Report:
     """What was measured; sections that were left out are empty or None.
 
-    ``head``: machine, versions, date; ``model``: sizes; ``notes``: sentences about what could not
-    be measured; ``failed``: one of them is an error, not merely the lack of ROS.
+    ``head``: machine, versions, date; ``model``: sizes; ``work`` and ``rates``: what stages must
+    do and what the machine can do, of which their floors are made; ``notes``: sentences about
+    what could not be measured; ``failed``: one of them is an error, not merely the lack of ROS.
     """
 
     head: dict[str, Any]
@@ -25,6 +35,9 @@ class Report:
     plans: dict[str, Planned] = field(default_factory=dict)
     cache: list[CacheComparison] = field(default_factory=list)
     outputs: dict[str, Timing] = field(default_factory=dict)
+    work: dict[str, Work] = field(default_factory=dict)
+    rates: Rates | None = None
+    released: ReleasedComparison | None = None
     node: NodeSection | None = None
     notes: list[str] = field(default_factory=list)
     failed: bool = False
@@ -43,6 +56,7 @@ class Report:
                 result[name] = (timing, self._about(name))
                 if name == 'decode':
                     result['decode, per token'] = (timing.divided(planned.tokens[0]), '')
+            result[_WHOLE] = (planned.total, self._about(_WHOLE))
         result.update((name, (timing, self._about(name)))
                       for name, timing in self.outputs.items())
         return result
@@ -66,6 +80,7 @@ class Report:
             'decode': f'{self._tokens("single")} tokens',
             'expert step': f'{model["candidates"]} candidates of {model["waypoints"]} waypoints',
             'expert loop': f'{model["steps"]} steps',
+            _WHOLE: 'from patches to ranked candidates',
             'message building': 'paths, markers, plan_info',
             'publishing': 'the same, every topic subscribed to',
         }.get(stage, '')
@@ -82,15 +97,44 @@ class Report:
         stages = self.stages()
         if stages:
             result['stages'] = {name: timing.as_dict() for name, (timing, _) in stages.items()}
+        if self.rates is not None:
+            result['floors'] = self._floors_as_dict(self.rates)
         if self.plans:
             result['reasoning'] = {name: plan.as_dict() for name, plan in self.plans.items()}
             result['reasoning']['multi_to_single_plan_time'] = round(self._ratio(), 3)
         if self.cache:
             result['cache'] = [row.as_dict() for row in self.cache]
+        if self.released is not None:
+            result['released'] = self.released.as_dict()
         if self.node is not None:
             result['node'] = self.node.as_dict()
         result['notes'] = self.notes
         return result
+
+    def _floors_as_dict(self, rates: Rates) -> dict[str, Any]:
+        timings = self.stages()
+        floors = {}
+        for name, (timing, _) in timings.items():
+            floor = self._floor_ms(name)
+            if floor is not None:
+                counted = self.work.get(name)
+                floors[name] = {**(asdict(counted) if counted else {}), 'floor_ms': round(floor, 4),
+                                'median_to_floor': round(timing.median / floor, 3)}
+        return {'copy_bytes_per_s': round(rates.bandwidth),
+                'matrix_operations_per_s': round(rates.operations), 'stages': floors}
+
+    def _floor(self, name: str, timing: Timing) -> list[str]:
+        """Floor and how many times it the stage took, empty where it has none."""
+        floor = self._floor_ms(name)
+        return ['', ''] if floor is None else [_ms(floor), f'{timing.median / floor:.2f}']
+
+    def _floor_ms(self, name: str) -> float | None:
+        """Of a stage that was counted; of a whole plan the sum of its stages'."""
+        if self.rates is None:
+            return None
+        if name == _WHOLE:
+            return sum(self.work[part].floor_ms(self.rates) for part in _PARTS)
+        return self.work[name].floor_ms(self.rates) if name in self.work else None
 
     def _ratio(self) -> float:
         return self.plans['multi'].total.median / self.plans['single'].total.median
@@ -101,9 +145,14 @@ class Report:
         stages = self.stages()
         if stages:
             blocks.append(_columns(
-                ['stage', 'median ms', 'p90 ms', 'repeats', ''],
-                [[name, _ms(timing.median), _ms(timing.p90), str(len(timing.milliseconds)), about]
-                 for name, (timing, about) in stages.items()]))
+                ['stage', 'median ms', 'p90 ms', 'repeats', 'floor ms', 'to floor', ''],
+                [[name, _ms(timing.median), _ms(timing.p90), str(len(timing.milliseconds)),
+                  *self._floor(name, timing), about] for name, (timing, about) in stages.items()]))
+        if self.rates is not None:
+            blocks.append(
+                'Floors: the larger of bytes to move over the measured copy bandwidth, '
+                f'{self.rates.bandwidth / 1e9:.1f} GB/s,\nand of operations over the measured '
+                f'matrix rate, {self.rates.operations / 1e9:.0f} GFLOP/s')
         if self.plans:
             blocks.append('Single against multi-reasoning, whole plans in turns\n' + _columns(
                 ['reasoning', 'median ms', 'p90 ms', 'decode ms', 'expert ms', 'to single', ''],
@@ -114,6 +163,8 @@ class Report:
                 ['candidates', 'shared ms', 'copied ms', 'copied/shared', 'copying ms',
                  'shared MB', 'copied MB', 'bytes ratio', 'largest difference'],
                 [_cache_row(row) for row in self.cache]))
+        if self.released is not None:
+            blocks.append(_released_block(self.released))
         if self.node is not None:
             blocks.append(_node_block(self.node))
         return '\n\n'.join([*blocks, *self.notes])
@@ -153,6 +204,24 @@ def _cache_row(row: CacheComparison) -> list[str]:
             f'{row.copied.median / row.shared.median:.2f}', _ms(row.copying.median),
             f'{row.shared_bytes / 1e6:.1f}', f'{row.copied_bytes / 1e6:.1f}',
             f'{row.copied_bytes / row.shared_bytes:.1f}', f'{row.largest_difference:.1e}']
+
+
+def _released_block(compared: ReleasedComparison) -> str:
+    rows = []
+    for name, planned, peak in (('ours', compared.ours, compared.ours_bytes),
+                                ('released way', compared.released, compared.released_bytes)):
+        stages = [planned.stages[stage].median for stage in (
+            'vision', 'prefill', 'decode', 'expert')]
+        rows.append([name, _ms(planned.total.median), _ms(planned.total.p90), *map(_ms, stages),
+                     '?' if peak is None else f'{peak / 2 ** 30:.2f}',
+                     f'{planned.total.median / compared.ours.total.median:.2f}'])
+    return '\n'.join([
+        'Whole plans against the way of the released implementation, in turns, greedy reasoning',
+        _columns(['', 'plan ms', 'p90 ms', 'vision ms', 'prefill ms', 'decode ms', 'expert ms',
+                  'peak GiB', 'to ours'], rows),
+        f'goal {RELEASED_GOAL:.0f} times: '
+        f'{"kept" if compared.ratio >= RELEASED_GOAL else "MISSED"}; actions after one step differ '
+        f'by {compared.largest_difference:.1e} at most'])
 
 
 def _node_block(node: NodeSection) -> str:

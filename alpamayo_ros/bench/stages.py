@@ -1,25 +1,32 @@
-"""The sections of a measurement that need no ROS: every stage of a plan, and two comparisons."""
+"""The sections of a measurement that need no ROS: every stage of a plan, and three comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from alpamayo_ros.bench.baseline import CopiedCacheExpert
 from alpamayo_ros.bench.measure import Timing, take_turns
+from alpamayo_ros.bench.rates import peak_bytes
+from alpamayo_ros.bench.released import ReleasedWay
 from alpamayo_ros.bench.workbench import Workbench
 from alpamayo_ros.images import decode_compressed
 from alpamayo_ros.model.decoding import never
 from alpamayo_ros.model.expert.protocol import ExpertContext
 from alpamayo_ros.model.prompt import prompt_text, tokenize_prompt
+from alpamayo_ros.planner import Planner
 from alpamayo_ros.types import Plan
 
 _LIGHT = 5
 """How many times as often what takes milliseconds is repeated."""
 _STEP_TIME = 0.3
+RELEASED_GOAL = 8.0
+"""How many times as long as ours a plan the released way should take, at least."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,33 @@ class CacheComparison:
             'largest_velocity_difference': self.largest_difference}
 
 
+@dataclass(frozen=True)
+class ReleasedComparison:
+    """Whole plans of the same candidates, our way and the released implementation's.
+
+    ``ours_bytes`` and ``released_bytes``: peak memory of a plan, None where it is not known;
+    ``largest_difference``: between their actions after one step of the flow.
+    """
+
+    ours: Planned
+    released: Planned
+    ours_bytes: int | None
+    released_bytes: int | None
+    largest_difference: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long the released way takes."""
+        return self.released.total.median / self.ours.total.median
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {'ours': self.ours.as_dict(), 'released': self.released.as_dict(),
+                'released_to_ours_plan_time': round(self.ratio, 3), 'goal': RELEASED_GOAL,
+                'peak_bytes': {'ours': self.ours_bytes, 'released': self.released_bytes},
+                'largest_action_difference_after_one_step': self.largest_difference}
+
+
 def input_stages(bench: Workbench) -> dict[str, Timing]:
     """What happens to one image when it arrives, and the prompt text where it is new."""
     jpeg = bench.jpegs[0]
@@ -89,7 +123,12 @@ def input_stages(bench: Workbench) -> dict[str, Timing]:
 
 def compare_reasoning(bench: Workbench) -> dict[str, Planned]:
     """Plan in both reasoning modes, in turns: ``single`` and ``multi``."""
-    planners = {'single': bench.planner, 'multi': bench.multi_reasoning()}
+    return _plans({'single': bench.planner, 'multi': bench.multi_reasoning()}, bench)
+
+
+def _plans(planners: Mapping[str, Planner], bench: Workbench, *, warm_up: int = 1
+           ) -> dict[str, Planned]:
+    """Whole plans of each, in turns."""
     plans: dict[str, list[Plan]] = {name: [] for name in planners}
 
     def action(name: str) -> Callable[[], None]:
@@ -97,7 +136,7 @@ def compare_reasoning(bench: Workbench) -> dict[str, Planned]:
 
     repeats = bench.options.repeats
     totals = take_turns({name: action(name) for name in planners}, repeats=repeats,
-                        synchronise=bench.synchronise)
+                        warm_up=warm_up, synchronise=bench.synchronise)
     result = {}
     for name, total in totals.items():
         counted = plans[name][-repeats:]
@@ -106,6 +145,33 @@ def compare_reasoning(bench: Workbench) -> dict[str, Planned]:
         result[name] = Planned(total, stages, tuple(
             item.token_count for item in counted[-1].reasoning), counted[-1])
     return result
+
+
+def compare_released(bench: Workbench) -> ReleasedComparison:
+    """Whole plans of the same candidates our way and the released way, in turns.
+
+    Both write greedily, so that every reasoning is the same and the actions can be compared. That
+    is done after one step of the flow: the whole loop of a random checkpoint magnifies rounding
+    beyond any comparison. Peak memory is that of these plans, too; further steps take no more.
+    """
+    greedy = replace(bench.options.settings, top_k=1)
+    released = ReleasedWay(bench.runtime)
+
+    def planners(**changes: int) -> dict[str, Planner]:
+        return {'ours': Planner(bench.runtime, replace(greedy, **changes)),
+                'released': Planner(released, replace(greedy, reasoning_mode='multi', **changes))}
+
+    actions, peaks = {}, {}
+    for name, planner in planners(num_inference_steps=1).items():
+        plan, peaks[name] = peak_bytes(bench.runtime.device,
+                                       partial(planner.plan, bench.observation))
+        actions[name] = np.stack([item.action for item in sorted(
+            plan.candidates, key=lambda item: item.sample)])
+    # A GPU captures its graphs in the first plan; a CPU was warmed up by those just made.
+    both = _plans(planners(), bench, warm_up=int(bench.runtime.device.type == 'cuda'))
+    return ReleasedComparison(
+        both['ours'], both['released'], peaks['ours'], peaks['released'],
+        float(np.abs(actions['ours'] - actions['released']).max()))
 
 
 def compare_cache(bench: Workbench, counts: Sequence[int]) -> list[CacheComparison]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from alpamayo_ros.bench.geometry import GEOMETRIES
 
 HELP = 'time every stage on this machine, with a synthetic checkpoint'
-SECTIONS = ('model', 'node')
+SECTIONS = ('model', 'released', 'node')
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--keep', type=Path, metavar='DIR',
                         help='write the synthetic checkpoint to this new directory and keep it')
     parser.add_argument('--sections', nargs='+', choices=SECTIONS, default=list(SECTIONS),
-                        help='model: every stage and the comparisons; node: its share of a plan')
+                        help='model: every stage with its floor, and caches and reasoning modes '
+                        'compared; released: whole plans against the way of the released '
+                        'implementation; node: its share of a plan')
     parser.add_argument('--device', default='cpu', help='cpu, cuda or cuda:N')
     parser.add_argument('--dtype', default='float32', help='float32, bfloat16 or float16')
     parser.add_argument('--threads', type=_count, help="threads of torch; without it, torch's own")
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             checkpoint, name = args.checkpoint, str(args.checkpoint)
             if checkpoint is None:
                 name = f"synthetic '{args.geometry}', random weights"
-                if 'model' in args.sections:
+                if set(args.sections) & {'model', 'released'}:
                     say(f'writing a checkpoint of geometry {args.geometry}')
                     checkpoint = write_checkpoint(
                         GEOMETRIES[args.geometry], _folder(args, stack), dtype=dtype)

@@ -8,18 +8,26 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from alpamayo_ros.bench.geometry import GEOMETRIES
+from alpamayo_ros.verification.result import Check, table
+
 HELP = 'compare every stage with recorded results of the released implementation'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('directory', type=Path,
+    parser.add_argument('directory', type=Path, nargs='?',
                         help='directory with recorded results, such as test/data/golden')
     parser.add_argument('--device', default='cpu', help="'cpu', 'cuda' or 'cuda:N' (default: cpu)")
     parser.add_argument('--backends', nargs='*', choices=('torch', 'onnxruntime', 'tensorrt'),
                         default=['torch', 'onnxruntime'],
                         help='backends of the action expert to compare with torch in float32; '
                         'none after the option leaves this out')
+    parser.add_argument('--fp16-range', action='store_true',
+                        help='check that the expert stays within float16 with random weights '
+                        'scaled like trained ones; the directory may be left out')
+    parser.add_argument('--geometry', choices=tuple(GEOMETRIES), default='r1-10b',
+                        help='sizes for --fp16-range (default: r1-10b, the released model)')
     parser.add_argument('--strict', action='store_true',
                         help='let the tolerance alone decide, also where rounding moves a '
                         'recorded result by more (docs/numerics.md)')
@@ -28,26 +36,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit status 0: all within tolerance; 1: something is not; 2: nothing could be compared."""
-    import torch
+    checks: list[Check] | None = [] if args.directory is None else _recorded(args)
+    if checks is None:
+        return 2
+    if args.fp16_range:
+        from alpamayo_ros.verification.fp16_range import check_fp16_range
+        checks += check_fp16_range(GEOMETRIES[args.geometry], args.geometry,
+                                   report=lambda line: print(line, file=sys.stderr))
+    elif args.directory is None:
+        print('alpamayo verify: no directory is given; expected one with recorded results, or '
+              '--fp16-range', file=sys.stderr)
+        return 2
+    return _conclude(checks, args)
 
+
+def _recorded(args: argparse.Namespace) -> list[Check] | None:
+    """Compare with what is recorded; None where nothing could be compared, which was said."""
     from alpamayo_ros.model.checkpoint import parse_device
     from alpamayo_ros.verification.cases import find_checkpoints, find_units
     from alpamayo_ros.verification.model_checks import verify_checkpoint
-    from alpamayo_ros.verification.result import table
     from alpamayo_ros.verification.unit_checks import verify_units
     try:
         parse_device(args.device)
     except ValueError as error:
         print(f'alpamayo verify: {error}', file=sys.stderr)
-        return 2
+        return None
     if not args.directory.is_dir():
         print(f"'{args.directory}' is no directory; expected one with recorded results")
-        return 2
+        return None
     checkpoints, units = find_checkpoints(args.directory), find_units(args.directory)
     if not checkpoints and not units:
         print(f"'{args.directory}' holds no recorded results; expected directories with "
               'config.json and cases.json, or a units.safetensors')
-        return 2
+        return None
     checks = [check for path in checkpoints
               for check in verify_checkpoint(path, device=args.device)]
     checks += [check for path in units for check in verify_units(path)]
@@ -56,6 +77,12 @@ def run(args: argparse.Namespace) -> int:
         checks += [check for path in checkpoints for check in verify_backends(
             path, args.backends, device=args.device,
             report=lambda line: print(line, file=sys.stderr))]
+    return checks
+
+
+def _conclude(checks: list[Check], args: argparse.Namespace) -> int:
+    """The table, and the exit status that follows from it."""
+    import torch
     print(table(checks, strict=args.strict))
     failed = [check for check in checks
               if not (check.within if args.strict else check.passed)]

@@ -69,11 +69,13 @@ def extend(model: AlpamayoModel, cache: KVCache, tokens: Tensor, rope_delta: int
 @torch.inference_mode()
 def decode(model: AlpamayoModel, cache: KVCache, logits: Tensor, rope_delta: int, *,
            future_start: int, sampling: Sampling, limit: int, generator: torch.Generator,
-           should_stop: Callable[[], bool] = never) -> Generated:
+           should_stop: Callable[[], bool] = never,
+           append: Callable[..., Tensor] = extend) -> Generated:
     """Sample until every group has written ``future_start`` and one step more, or ``limit``.
 
     logits (1, vocab) or (G, vocab) of the first token. The one step more puts the end token's keys
     and values into the cache. ``PlanCancelled`` when ``should_stop`` says so between tokens.
+    ``append``: how tokens are put into ``cache``, see ``extend``.
     """
     config = model.config
     hidden = (config.traj_token_start_idx, config.traj_vocab_size)
@@ -88,7 +90,7 @@ def decode(model: AlpamayoModel, cache: KVCache, logits: Tensor, rope_delta: int
         if should_stop():
             raise PlanCancelled('planning was stopped while the reasoning was being written')
         ended |= drawn == future_start
-        logits = extend(model, cache, drawn[:, None], rope_delta)[:, -1]
+        logits = append(model, cache, drawn[:, None], rope_delta)[:, -1]
     return measure(torch.stack(tokens, dim=1), future_start)
 
 

@@ -23,6 +23,7 @@ from alpamayo_ros.model.expert.protocol import ExpertContext, ExpertOptions, Gui
 from alpamayo_ros.model.kv_cache import CacheRoom, KVCache
 from alpamayo_ros.model.prompt import Prompt, fuse_history, prompt_text, tokenize_prompt
 from alpamayo_ros.model.sampling import Sampling
+from alpamayo_ros.model.static_decoding import StaticDecoding
 from alpamayo_ros.model.tokenizer import load_tokenizer
 from alpamayo_ros.model.unicycle import initial_speed, rollout
 from alpamayo_ros.types import ImagePatches
@@ -59,6 +60,7 @@ class Runtime:
             options or ExpertOptions(), fingerprint=self.expert_fingerprint))
         self._caches = [KVCache(self.config.text, device=self.device, dtype=parsed,
                                 least=self.expert.room) for _ in range(2)]
+        self._decoding = StaticDecoding(self.model) if self.device.type == 'cuda' else None
         self._prompts: dict[tuple, Prompt] = {}
 
     def prompt(self, camera_ids: Sequence[int], frames_per_camera: int,
@@ -100,8 +102,9 @@ class Runtime:
     def decode(self, prefilled: Prefilled, sampling: Sampling, limit: int,
                generator: torch.Generator, should_stop: Callable[[], bool] = decoding.never
                ) -> Generated:
-        """Write the reasoning of every group."""
-        return decoding.decode(
+        """Write the reasoning of every group; on a GPU by captured steps."""
+        write = decoding.decode if self._decoding is None else self._decoding.decode
+        return write(
             self.model, prefilled.cache, prefilled.logits, prefilled.rope_delta,
             future_start=self.tokenizer.future_start, sampling=sampling, limit=limit,
             generator=generator, should_stop=should_stop)
@@ -148,6 +151,6 @@ class Runtime:
     def close(self) -> None:
         """Give memory back; nothing can be run afterwards."""
         self.expert.close()
-        del self.model, self._caches
+        del self.model, self._caches, self._decoding
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()

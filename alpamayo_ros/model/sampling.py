@@ -25,6 +25,16 @@ def hide_trajectory_tokens(logits: Tensor, start: int, count: int) -> Tensor:
 
 def sample(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
     """Draw token ids (G,) from logits (G, vocab): temperature, then top-k, then top-p."""
+    return choose(logits, sampling, draw(torch.empty_like(logits), sampling, generator))
+
+
+def draw(race: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
+    """Fill ``race``, of the shape of the logits, with the randomness of one token."""
+    return race if sampling.top_k == 1 else race.exponential_(generator=generator)
+
+
+def choose(logits: Tensor, sampling: Sampling, race: Tensor) -> Tensor:
+    """Token ids (G,) of logits (G, vocab) and what was drawn for them."""
     if sampling.top_k == 1:
         return logits.argmax(-1)
     logits = logits / sampling.temperature
@@ -39,6 +49,5 @@ def sample(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Te
         drop[:, 0] = False
         logits = logits.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), -torch.inf)
     # The largest p / Exp(1) is distributed as p, and needs no read-back as multinomial does.
-    race = torch.empty_like(logits).exponential_(generator=generator)
-    race.clamp_(min=torch.finfo(race.dtype).tiny)  # 0 / 0 would win for a hidden token
+    race = race.clamp(min=torch.finfo(race.dtype).tiny)  # 0 / 0 would win for a hidden token
     return (logits.softmax(-1) / race).argmax(-1)

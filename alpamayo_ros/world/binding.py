@@ -82,7 +82,6 @@ def _next_passage(drive: PlayedDrive, s: float, cause: str) -> Passage | None:
 
 def _by_curve(drive: PlayedDrive, s: float) -> Bound:
     """The side to which the route bends most within the next seconds."""
-    assert drive.situation is not None
     route = drive.situation.route
     bends = [route.at(s + way)[3] for way in range(0, 50, 2)]
     most = max(bends, key=abs)
@@ -102,7 +101,6 @@ def _by_road(drive: PlayedDrive, step: int, s: float) -> Bound:
         if distance < _SEEN_M:
             # Too far to be told from a free road.
             return Bound('clear_road', False, passage=passage)
-    assert drive.situation is not None
     speed = max(float(drive.ego[step, 3]), 4.0)
     route = drive.situation.route
     if any(abs(route.at(s + way)[3]) > 1 / 110 for way in (0.0, 1.2 * speed, 2.4 * speed)):

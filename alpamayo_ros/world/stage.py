@@ -51,9 +51,9 @@ class PlayedDrive(Drive):
     ``details``: words for the texts by cause.
     """
 
-    situation: Situation | None = None
-    binding: tuple[Lead | Stop | Zone | None, ...] = ()
-    places: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    situation: Situation
+    binding: tuple[Lead | Stop | Zone | None, ...]
+    places: np.ndarray
     events: tuple[int, ...] = ()
     leads: tuple[LeadVehicle, ...] = ()
     passages: tuple[Passage, ...] = ()

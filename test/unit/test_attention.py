@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from alpamayo_ros.model import fused_attention
 from alpamayo_ros.model.attention import grouped_attention
-from alpamayo_ros.model.fused_attention import shared_attention
+from alpamayo_ros.model.fused_attention import (
+    kernel_for,
+    merged_attention,
+    plain_part,
+    shared_attention,
+)
 
 SHAPES = {  # groups, samples, kv heads, queries per kv head, tokens, prompt, tail, head size
     'one of each': (1, 1, 1, 1, 1, 1, 0, 8),
@@ -57,9 +65,14 @@ def plain(q, own_k, own_v, *, prompt_k, prompt_v, tail_k, tail_v, tail_bias=None
     return out
 
 
-@pytest.fixture(params=[grouped_attention, shared_attention], ids=lambda f: f.__name__)
+WAYS = {'plain': grouped_attention, 'shared': shared_attention,
+        'merged': partial(merged_attention, attend=plain_part)}
+
+
+@pytest.fixture(params=WAYS)
 def attend(request):
-    return request.param
+    """``merged`` is what a GPU does, with products in the place of its kernels."""
+    return WAYS[request.param]
 
 
 @pytest.mark.parametrize('name', SHAPES)
@@ -135,3 +148,53 @@ def test_samples_and_groups_do_not_see_each_other(attend):
     found = attend(q, k, v, **parts)
     changed = (found - expected).abs().amax((2, 3, 4)) > 1e-6
     assert changed.tolist() == [[True, False, False, False], [True] * 4, [False] * 4]
+
+
+def test_a_part_is_attention_with_the_logarithm_of_its_sum():
+    q, k, v, _ = make(SHAPES['single reasoning'])
+    q, k, v = q[0][:, :2], k[0], v[0]
+    bias = torch.zeros(7, 7).masked_fill(torch.ones(7, 7).triu(1) > 0, -1e30)
+    for mask in (None, bias):
+        value, log_sum = plain_part(q, k, v, mask)
+        logits = q.double() @ k.double().mT / 4 + (0 if mask is None else mask.double())
+        assert (log_sum - logits.logsumexp(-1)).abs().max() < 1e-5
+        assert (value - logits.softmax(-1) @ v.double()).abs().max() < 1e-5
+
+
+def test_which_kernel_a_gpu_runs():
+    half, wide, single = torch.float16, torch.bfloat16, torch.float32
+    flash, efficient = fused_attention._by_flash, fused_attention._by_efficient
+    assert [kernel_for(dtype, 128, (9, 0)) for dtype in (half, wide, single)] == [
+        flash, flash, None]
+    assert [kernel_for(dtype, 128, (7, 5)) for dtype in (half, wide, single)] == [
+        efficient, None, None]
+    assert [kernel_for(half, dim, (8, 7)) for dim in (72, 256, 12, 264)] == [
+        flash, flash, None, None]
+
+
+@pytest.mark.parametrize('capability', [(9, 0), (7, 5)])
+@pytest.mark.parametrize('tokens', [64, 1])
+def test_a_gpu_is_given_what_its_kernels_take(monkeypatch, capability, tokens):
+    """Types and shapes alone, without a GPU: PyTorch follows them through its CUDA kernels."""
+    called, plain = [], []
+    monkeypatch.setattr(fused_attention, '_capability', lambda device: capability)
+    monkeypatch.setattr(fused_attention, 'grouped_attention',
+                        lambda q, *rest, **parts: (plain.append(True), q)[1])
+
+    def spy(name, kernel):
+        return lambda *args: (called.append(name), kernel(*args))[1]
+    for name in ('_FLASH', '_EFFICIENT'):
+        monkeypatch.setattr(fused_attention, name, spy(name, getattr(fused_attention, name)))
+    with FakeTensorMode():
+        q = torch.empty(2, 16, 16, tokens, 128, device='cuda', dtype=torch.float16)
+        k = torch.empty(2, 16, 8, tokens, 128, device='cuda', dtype=torch.float16)
+        prompt = torch.empty(8, 4500, 128, device='cuda', dtype=torch.float16)
+        tail = torch.empty(2, 8, 39, 128, device='cuda', dtype=torch.float16)
+        found = shared_attention(q, k, k, prompt_k=prompt, prompt_v=prompt, tail_k=tail,
+                                 tail_v=tail, tail_bias=torch.zeros(2, 39, device='cuda'))
+    assert found.shape == q.shape and found.dtype == q.dtype and found.device.type == 'cuda'
+    if tokens == 1:
+        assert plain and not called
+    else:
+        # The prompt and the own block; the tail is masked.
+        assert called == ['_FLASH' if capability == (9, 0) else '_EFFICIENT'] * 2 and not plain

@@ -241,21 +241,21 @@ def test_what_a_captured_loop_takes_for_granted():
     config = load_config(R1)
     context = random_context(config.text, torch.float32, prompt=20, ends=[5],
                              least=CacheRoom(64, 1, TAIL))
-    cache, place = context.cache, captured.place(context)
+    cache, place = context.cache, captured.place(context.cache)
     static = captured.StaticContext(context)
     before = static.value.position.data_ptr(), static.value.tail_length.data_ptr()
     cache.reserve(20, 1, TAIL)
     cache.prompt_length = 20
     other = dataclasses.replace(context, tail_length=context.tail_length + 3,
                                 position=context.position + 1)
-    assert captured.place(other) == place
+    assert captured.place(other.cache) == place
     static.load(other)
     assert (static.value.position.data_ptr(), static.value.tail_length.data_ptr()) == before
     assert (static.value.tail_length, static.value.position) == (8, context.position + 1)
     for prompt, groups, room in ((21, 1, TAIL), (20, 2, TAIL), (20, 1, 4)):
         cache.reserve(prompt, groups, room)
         cache.prompt_length = prompt
-        assert captured.place(other) != place
+        assert captured.place(other.cache) != place
 
 
 def test_captured_loops_are_kept_and_the_oldest_given_up(monkeypatch):

@@ -201,7 +201,7 @@ def alpamayo_bench(capsys, *arguments):
 
 
 STAGES = ['decode JPEG', 'preprocess', 'new prompt', 'prompt', 'vision', 'prefill', 'decode',
-          'decode, per token', 'expert step', 'expert loop', 'unicycle', 'ranking',
+          'decode, per token', 'expert step', 'expert loop', 'unicycle', 'ranking', 'whole plan',
           'message building', 'publishing']
 
 
@@ -259,7 +259,7 @@ def test_a_missing_checkpoint_is_named(capsys):
 def test_without_ros_the_rest_is_measured(bench, monkeypatch):
     monkeypatch.setitem(sys.modules, 'alpamayo_ros.drive.node_share', None)
     report = Report({}, 'x')
-    measure_model(bench.options, report, say=lambda text: None)
+    measure_model(bench.options, report, say=lambda text: None, released=False)
     measure_node(report, 1.0, 1, (72, 128), say=lambda text: None)
     assert list(report.stages()) == STAGES[:-2] and report.node is None
     assert [note[:23] for note in report.notes] == [

@@ -19,6 +19,7 @@ from torch import Tensor
 from alpamayo_ros.errors import PlanCancelled
 from alpamayo_ros.model import flow
 from alpamayo_ros.model.expert.protocol import ExpertContext, Guidance
+from alpamayo_ros.model.kv_cache import KVCache
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 Begin = Callable[[], Velocity]
@@ -39,9 +40,8 @@ class StaticContext:
         self.value.position.copy_(context.position)
 
 
-def place(context: ExpertContext) -> Hashable:
+def place(cache: KVCache) -> Hashable:
     """What a captured graph takes for granted: where the cache lies and how long the prompt is."""
-    cache = context.cache
     return (cache.groups, cache.prompt_length,
             *(part.data_ptr() for part in (*cache.prompt(0), *cache.tail_room(0))),
             *(part.shape for part in cache.tail_room(0)))
@@ -110,8 +110,8 @@ class CapturedLoops:
         """See ``ExpertBackend.integrate``; asked to stop before the loop, not within it."""
         if should_stop():
             raise PlanCancelled('planning was stopped before the expert')
-        key = (noise.shape, times.shape, place(context),
-               None if guidance is None else (place(guidance.without), guidance.weight))
+        key = (noise.shape, times.shape, place(context.cache),
+               None if guidance is None else (place(guidance.without.cache), guidance.weight))
         loop = self._loops.pop(key, None)
         if loop is None:
             while len(self._loops) >= _KEPT:
