@@ -55,3 +55,12 @@ def causal(tmp_path_factory):
     synthetic.write_case(model, path, 'pair', synthetic.Wish(
         cameras=(1, 6), frames_per_camera=1, size=(60, 100), total=5, ends=(4, 2), seed=5))
     return path
+
+
+@pytest.fixture(scope='session')
+def nano(tmp_path_factory):
+    """The checkpoint of the package with cases computed from scenes of the driving world."""
+    import nano_cases
+    path = tmp_path_factory.mktemp('nano') / 'nano'
+    nano_cases.copy_with_cases(path)
+    return path

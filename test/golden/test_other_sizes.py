@@ -21,6 +21,7 @@ from alpamayo_ros.model.vision import VisionTower
 from alpamayo_ros.planner import Planner
 from alpamayo_ros.settings import PlannerSettings
 from alpamayo_ros.verification import loop
+from alpamayo_ros.verification.backend_checks import verify_backends
 from alpamayo_ros.verification.cases import read_cases
 from alpamayo_ros.verification.model_checks import CaseVerifier, verify_checkpoint
 
@@ -29,7 +30,8 @@ LOOP = {'action', 'path xyz, m', 'path rotation'}
 
 @pytest.mark.parametrize('name, cases', [
     ('deep', {'multi', 'greedy_truncated'}), ('causal', {'pair'}),
-    ('wide', {'greedy_ended', 'guided_multi', 'navigation'})])
+    ('wide', {'greedy_ended', 'guided_multi', 'navigation'}),
+    ('nano', {'red_light', 'turn_guided'})])
 def test_every_stage_agrees_strictly(request, name, cases):
     checkpoint = request.getfixturevalue(name)
     checks = verify_checkpoint(checkpoint)
@@ -38,6 +40,15 @@ def test_every_stage_agrees_strictly(request, name, cases):
             if not check.passed or check.decided_by_note is not None] == []
     # Far below the tolerance: what is left is rounding.
     assert max(check.error for check in checks if check.stage == 'action') < 2e-5
+
+
+def test_backends_agree_on_a_trained_checkpoint(nano):
+    """Half precision against float32, step by step and after the loop: nothing is chaotic here."""
+    checks = verify_backends(nano, ['torch', 'onnxruntime'])
+    assert {check.stage.split(':')[0] for check in checks} >= {
+        'torch float16', 'onnxruntime float16', 'onnxruntime float32'}
+    assert [check for check in checks
+            if not check.passed or check.decided_by_note is not None] == []
 
 
 def test_the_cases_hold_what_they_are_for(deep, wide):

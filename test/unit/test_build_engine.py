@@ -16,8 +16,6 @@ import torch
 from exported import MAX_PREFIX, TAIL, any_flavour, built, copied, exported, spec_for
 from golden_data import R1, V1_5
 
-from alpamayo_ros.bench.geometry import GEOMETRIES
-from alpamayo_ros.bench.synthetic import write_checkpoint
 from alpamayo_ros.cli import build_engine as cli
 from alpamayo_ros.cli.main import main
 from alpamayo_ros.errors import EngineError
@@ -47,8 +45,8 @@ def test_an_engine_of_each_golden_checkpoint(checkpoint, precision, groups, samp
     assert not list(folder.glob('.partial*'))
 
 
-def test_an_engine_of_a_checkpoint_of_another_size(tmp_path):
-    config = load_config(write_checkpoint(GEOMETRIES['tiny'], tmp_path / 'tiny'))
+def test_an_engine_of_nano(tmp_path):
+    config = load_config(ROOT / 'resource' / 'nano')
     manifest = build_engine(config, spec_for(config, samples=32, max_prefix=6144, tail=256),
                             tmp_path / 'engine', flavour=any_flavour(), report=lambda _: None)
     assert (manifest.spec.samples, manifest.spec.max_prefix) == (32, 6144)

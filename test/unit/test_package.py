@@ -244,6 +244,12 @@ def test_the_package_validates_without_assert(path):
     assert lines == [], f'assert in lines {lines}; python -O removes it, so raise an error instead'
 
 
+def test_the_list_of_files_is_up_to_date():
+    sys.path.insert(0, str(ROOT / 'scripts'))
+    from list_files import PAGE, page
+    assert PAGE.read_text(encoding='utf-8') == page(), 'run scripts/list_files.py'
+
+
 def test_every_folder_of_the_package_is_a_package():
     folders = {path.parent for path in SOURCES}
     assert [relative(folder) for folder in folders if not (folder / '__init__.py').is_file()] == []
