@@ -160,7 +160,9 @@ def _merge_order(grid: Tensor, merge: int) -> Tensor:
     return grid.transpose(-3, -2).flatten(-4)
 
 
+# What is kept must serve gradients too, whoever asks first: hence no inference tensors.
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def _position_corners(rows: int, columns: int, merge: int, side: int) -> tuple[Tensor, Tensor]:
     """Bilinear sampling of the learned side x side position grid at rows x columns points.
 
@@ -179,6 +181,7 @@ def _position_corners(rows: int, columns: int, merge: int, side: int) -> tuple[T
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def _rotary_angles(rows: int, columns: int, merge: int, head_dim: int) -> Tensor:
     """Angles (patches, head_dim) float32: a quarter of the head turns with the row, the next with
     the column, and the second half repeats the first."""

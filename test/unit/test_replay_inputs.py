@@ -155,20 +155,25 @@ def test_calibration_of_a_bag_with_transforms(tmp_path):
     good, complaint = usable(found)
     assert complaint == '' and set(good) == set(rig.cameras)
     for name, entry in good.items():
-        mine, theirs = read_camera(name, entry, 'bag'), rig.cameras[name].resized(640, 360)
+        mine, theirs = read_camera(name, entry, 'bag'), rig.cameras[name].resized(400, 240)
         assert mine.position == pytest.approx(theirs.position)
         assert mine.rotation == pytest.approx(theirs.rotation, abs=1e-9)
-        assert mine.matrix == pytest.approx(theirs.matrix)
+        # The drive's pictures are a little taller than the rig's, with square pixels as well.
+        assert mine.matrix[0] == pytest.approx(theirs.matrix[0])
+        assert mine.matrix[1, 1] == pytest.approx(mine.matrix[0, 0])
 
 
 def test_a_rig_file_adds_what_the_bag_does_not_tell(tmp_path):
     rig = load_rig(share_path('config', 'rig.yaml'))
-    with Bag(DEMO) as bag:
+    part_of_the_demo(tmp_path / 'bag', 0.5,
+                     edit=lambda m: None if m.topic == '/tf_static' else m)
+    with Bag(tmp_path / 'bag') as bag:
         found = bag_calibration(bag, find_sources(settings(), {}), 'base_link')
+    assert 'position_m' not in found['front_wide']
     complete = with_rig(found, rig)
     assert set(complete) == set(rig.cameras)
     entry = complete['front_wide']
-    assert entry['size_px'] == [640, 360] and entry['position_m'] == [1.75, 0.05, 1.48]
+    assert entry['size_px'] == [400, 240] and entry['position_m'] == [1.75, 0.05, 1.48]
     assert with_rig({}, rig)['front_tele']['size_px'] == [1920, 1080]
 
 

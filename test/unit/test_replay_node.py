@@ -69,20 +69,23 @@ def plan_of_the_node(settings, planner, bag_path):
     health = Health('alpamayo', errors.append)
     streams = {resolve(topic): name for name, topic in input_topics(settings).items()}
     health.open_streams({name: topic for topic, name in streams.items()})
-    published = threading.Event()
+    published, instruction = threading.Event(), [None]
 
     def publish(plan, intake_ms):
         finished.append(plan)
         published.set()
 
     session = Session(settings, planner, health, now_ns=lambda: newest[0],
-                      navigation=lambda: None, publish=publish, error=errors.append)
+                      navigation=lambda: instruction[0], publish=publish, error=errors.append)
     try:
         with Bag(bag_path) as bag:
             for message in bag.messages([topic for topic in streams if topic in bag.topics]):
                 stream, newest[0] = streams[message.topic], message.stamp_ns
                 if stream == 'odometry':
                     session.odometry(deserialize_message(message.data, Odometry))
+                    continue
+                if stream == 'navigation':
+                    instruction[0] = deserialize_message(message.data, String).data
                     continue
                 image = deserialize_message(message.data, CompressedImage)
                 session.image(stream, image)

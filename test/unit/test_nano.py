@@ -1,0 +1,67 @@
+"""nano behaves: a few scenes it was not trained on, with margins that sampling does not reach.
+
+How well it drives is `alpamayo evaluate`'s to say (docs/nano.md); here a checkpoint that has lost
+its eyes, its ears or its wits is noticed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from alpamayo_ros.evaluation.report import estimate
+from alpamayo_ros.evaluation.run import Options, evaluate
+from alpamayo_ros.resources import share_path
+from alpamayo_ros.training.settings import TrainingSettings
+
+NANO = share_path('resource', 'nano')
+KINDS = ('red_light', 'green_light', 'turn_left', 'turn_right', 'cones', 'braking_lead')
+
+
+@pytest.fixture(scope='module')
+def scenes():
+    return evaluate(Options(NANO, per_kind=4, validation=True, seed=1, kinds=KINDS, threads=2,
+                            guidance=1.0)).scenes
+
+
+def of(scenes, *kinds):
+    return [scene for scene in scenes if scene.scene_id.kind in kinds]
+
+
+def test_it_names_causes(scenes):
+    # By chance one in twelve.
+    assert estimate('cause', scenes).value >= 0.5
+    assert estimate('readable', scenes).value >= 0.9
+
+
+def test_it_plans_where_the_drive_goes(scenes):
+    assert estimate('planned', scenes).value >= 0.9
+    assert estimate('ade_6.4', scenes).value < 0.7 * estimate('velocity_6.4', scenes).value
+    assert estimate('min_ade_6.4', scenes).value < estimate('ade_realised_6.4', scenes).value
+
+
+def test_it_turns_as_told(scenes):
+    turns = estimate('way', of(scenes, 'turn_left', 'turn_right'))
+    assert turns.count >= 6 and turns.value >= 0.7
+
+
+def test_it_agrees_with_itself(scenes):
+    assert estimate('agrees', scenes).value >= 0.6
+
+
+def test_it_stays_before_red_and_goes_at_green(scenes):
+    assert estimate('red_stays', of(scenes, 'red_light')).value >= 0.5
+    assert estimate('green_goes', of(scenes, 'green_light')).value >= 0.5
+
+
+def test_it_is_small_and_says_how_it_was_made():
+    assert sum(file.stat().st_size for file in NANO.rglob('*') if file.is_file()) < 12_000_000
+    settings = json.loads((NANO / 'training' / 'settings.json').read_text(encoding='utf-8'))
+    assert settings == json.loads(json.dumps(TrainingSettings().as_dict()))
+    assert (NANO / 'training' / 'curves.png').stat().st_size > 5000
+    stages = {json.loads(line)['stage'] for line in
+              (NANO / 'training' / 'log.jsonl').read_text(encoding='utf-8').splitlines()}
+    assert stages == {'vision', 'glance', 'reasoning', 'expert'}
+    assert not list(Path(NANO).rglob('*.part'))
