@@ -43,12 +43,13 @@ def test_every_stage_agrees_strictly(request, name, cases):
 
 
 def test_backends_agree_on_a_trained_checkpoint(nano):
-    """Half precision against float32, step by step and after the loop: nothing is chaotic here."""
+    """Half precision against float32, step by step and after the loop."""
     checks = verify_backends(nano, ['torch', 'onnxruntime'])
     assert {check.stage.split(':')[0] for check in checks} >= {
         'torch float16', 'onnxruntime float16', 'onnxruntime float32'}
+    assert [check for check in checks if not check.passed] == []
     assert [check for check in checks
-            if not check.passed or check.decided_by_note is not None] == []
+            if 'float32' in check.stage and check.decided_by_note is not None] == []
 
 
 def test_the_cases_hold_what_they_are_for(deep, wide):
