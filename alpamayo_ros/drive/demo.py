@@ -32,6 +32,7 @@ from alpamayo_ros.drive.plans import (
     describe_paths,
     describe_plan,
     describe_times,
+    speed_mps,
 )
 from alpamayo_ros.drive.player import Player, PlayOptions
 from alpamayo_ros.drive.record import RecordedTopic, Recorder
@@ -237,7 +238,7 @@ def _draw_one(options: DemoOptions, drive: DriveData, listener: _Listener, numbe
         views=drive.views(NOMINAL_RIG, plan.t0_ns), candidates=list(paths),
         plausible=plan.plausible, history=drive.history(plan.t0_ns), reasoning=plan.reasoning,
         title=f'Plan {number + 1} of {len(listener.plans)}: t0 is {into_s:.2f} s into the drive, '
-              f'speed {float(plan.info["v0_mps"]):.1f} m/s, ready {age_s * 1000:.0f} ms after t0',
+              f'speed {speed_mps(plan.info):.1f} m/s, ready {age_s * 1000:.0f} ms after t0',
         notes=[f'candidates: {describing[0]}; {describing[-1]}', *describing[1:-1],
                *textwrap.wrap(f'time: {describe_times(plan.timings_ms)}', 78)],
         banner=NOT_DRIVING if options.random_weights else ''), NOMINAL_RIG, picture)

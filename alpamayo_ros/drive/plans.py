@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,6 +143,11 @@ def describe_times(timings_ms: dict[str, float]) -> str:
     return text
 
 
+def speed_mps(info: Mapping[str, str]) -> float:
+    """The speed a plan started from, to a tenth; a vehicle at rest is not at minus zero."""
+    return round(float(info.get('v0_mps', 'nan')), 1) + 0.0
+
+
 def describe_plan(number: int, plan: SeenPlan, ego_paths: np.ndarray, into_s: float) -> str:
     """Tell a plan in four lines. ``into_s``: t0 as seconds into the drive."""
     reasoning = printable(plan.reasoning) or '(empty)'
@@ -151,7 +156,7 @@ def describe_plan(number: int, plan: SeenPlan, ego_paths: np.ndarray, into_s: fl
     age_ms = (plan.received_ns - plan.t0_ns) / 1e6
     tokens = plan.info.get('reasoning_tokens', '?')
     return (f'plan {number}: t0 is {into_s:.2f} s into the drive, {age_ms:.0f} ms ago; '
-            f'speed {float(plan.info.get("v0_mps", "nan")):.1f} m/s\n'
+            f'speed {speed_mps(plan.info):.1f} m/s\n'
             f'  reasoning  "{reasoning}" ({tokens} tokens)\n'
             f'  paths      {describe_paths(ego_paths, plan.plausible, plan.dt_s)}\n'
             f'  time       {describe_times(plan.timings_ms)}')

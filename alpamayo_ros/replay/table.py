@@ -37,10 +37,10 @@ def unit(name: str) -> str:
 
 
 def _head(title: str) -> str:
-    return f'{title:22s}{"":7s}' + ''.join(
+    return f'{title:24s}{"":7s}' + ''.join(
         f'{name:>10s}' for name in ('count', 'mean', 'median', 'p90', 'max'))
 
 
 def _row(name: str, spread: Mapping[str, float], text: str) -> str:
-    return f'{name:22s}{text:7s}{spread["count"]:10d}' + ''.join(
+    return f'{name:24s}{text:7s}{spread["count"]:10d}' + ''.join(
         f'{spread[key]:10.3f}' for key in ('mean', 'median', 'p90', 'max'))
