@@ -217,11 +217,14 @@ class Published(autoware_bridge.AutowareBridge):
 @pytest.fixture
 def bridge():
     """A bridge for plans of three candidates."""
-    rclpy.init(args=['--ros-args', '-p', 'num_candidates:=3', '-p', 'generator_name:=truck'])
-    node = Published(TYPES)
+    # A context of its own: the default one may be in use by other tests of the same process.
+    context = rclpy.Context()
+    rclpy.init(args=['--ros-args', '-p', 'num_candidates:=3', '-p', 'generator_name:=truck'],
+               context=context)
+    node = Published(TYPES, context=context)
     yield node
     node.destroy_node()
-    rclpy.shutdown()
+    rclpy.shutdown(context=context)
 
 
 def test_the_bridge_publishes_one_message_a_plan(bridge):
