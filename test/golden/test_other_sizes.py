@@ -31,7 +31,7 @@ LOOP = {'action', 'path xyz, m', 'path rotation'}
 @pytest.mark.parametrize('name, cases', [
     ('deep', {'multi', 'greedy_truncated'}), ('causal', {'pair'}),
     ('wide', {'greedy_ended', 'guided_multi', 'navigation'}),
-    ('nano', {'red_light', 'turn_guided'})])
+    ('nano', {'red_light', 'turn_guided', 'turn_left'})])
 def test_every_stage_agrees_strictly(request, name, cases):
     checkpoint = request.getfixturevalue(name)
     checks = verify_checkpoint(checkpoint)

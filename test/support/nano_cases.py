@@ -1,7 +1,8 @@
 """Cases for nano in the form of the golden ones, from scenes of the driving world.
 
 Computed by ``ReferenceModel``. nano is trained, so its loop is well conditioned: what agrees does
-so to rounding.
+so to rounding. Run as a program after nano was trained anew, this writes the case that ships with
+it, for ``alpamayo verify resource/nano``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,13 @@ def scene(kind: str, seed: int, cameras: tuple[int, ...], frames: int, **wish: o
                 seed=seed, min_pixels=13000, max_pixels=17000, **wish)
 
 
+def ship() -> None:
+    """Write the case that ships with nano: one frame of two cameras, so that it stays small."""
+    (NANO / 'cases.json').unlink(missing_ok=True)
+    write_case(ReferenceModel.from_checkpoint(NANO), NANO, 'turn_left',
+               scene('turn_left', 9, (1, 6), 1, total=24))
+
+
 def copy_with_cases(directory: Path) -> None:
     """Copy nano to ``directory`` and add two cases."""
     shutil.copytree(NANO, directory)
@@ -40,3 +48,7 @@ def copy_with_cases(directory: Path) -> None:
                                                     total=24))
     write_case(model, directory, 'turn_guided', scene('turn_left', 9, (1, 6), 2, total=12,
                                                       ends=(4, 0, 8, 2, 9, 6), guidance=1.5))
+
+
+if __name__ == '__main__':
+    ship()
