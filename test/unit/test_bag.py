@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 
 import pytest
+from bags import as_of_humble, part_of_the_demo
 from rosbags.interfaces import (
     Qos,
     QosDurability,
@@ -130,3 +131,11 @@ def test_copied_directory_still_reads(tmp_path):
     shutil.copytree(write_bag(tmp_path / 'bag'), tmp_path / 'copy')
     with Bag(tmp_path / 'copy') as bag:
         assert len(list(bag.messages())) == 20
+
+
+def test_a_bag_of_humble_is_read_as_it_is(tmp_path):
+    with Bag(part_of_the_demo(tmp_path / 'jazzy', 0.5)) as jazzy:
+        expected = list(jazzy.messages())
+    with Bag(as_of_humble(part_of_the_demo(tmp_path / 'humble', 0.5, version=8))) as humble:
+        assert list(humble.messages()) == expected
+        assert len(humble.topics) == len({message.topic for message in expected})
