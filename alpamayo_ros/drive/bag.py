@@ -10,6 +10,7 @@ from pathlib import Path
 from rosbags.interfaces import Connection, Qos, QosDurability
 from rosbags.rosbag2 import Reader
 
+from alpamayo_ros.drive.torn_mcap import TornMcap
 from alpamayo_ros.errors import AlpamayoError
 
 _STORAGE = ('.db3', '.mcap')
@@ -47,13 +48,17 @@ class Bag:
     """An open rosbag2 directory or one of its files; a context manager.
 
     ``topics``: by name, those that hold messages or a declaration. ``start_ns`` and ``end_ns``:
-    recording times of the first and last message.
+    recording times of the first and last message. ``damage``: what is wrong with the files of a bag
+    of which only the beginning can be read, else empty.
     """
+
+    damage = ''
 
     def __init__(self, path: str | Path) -> None:
         """Open the bag at ``path``: a directory (or its metadata.yaml), a .db3 or .mcap file.
 
-        A compressed file is opened through the directory it lies in. ``BagError``.
+        A compressed file is opened through the directory it lies in. Of mcap files whose end is
+        missing, as a recorder leaves them that was killed, what is whole is read. ``BagError``.
         """
         self.path = Path(path)
         if self.path.name == 'metadata.yaml':
@@ -63,7 +68,8 @@ class Bag:
         if self.path.suffix in _COMPRESSED:
             self.path = _directory_of(self.path)
         is_file = self.path.is_file() and self.path.suffix in _STORAGE
-        if not is_file and not (self.path / 'metadata.yaml').is_file():
+        mcap = sorted(self.path.glob('*.mcap')) if self.path.is_dir() else []
+        if not is_file and not mcap and not (self.path / 'metadata.yaml').is_file():
             raise BagError(f"'{self.path}' is not a rosbag2 directory: it has no metadata.yaml "
                            "('ros2 bag reindex' can make one)")
         # A damaged file surfaces as whatever the storage library trips over.
@@ -75,8 +81,9 @@ class Bag:
         except BagError:
             raise
         except Exception as error:
-            hint = " ('mcap recover' can save the rest)" if self.path.suffix == '.mcap' else ''
-            raise BagError(f"bag '{self.path}' cannot be read: {_reason(error)}{hint}") from error
+            if self.path.suffix == '.mcap':
+                mcap = [self.path]
+            self._reader = self._what_is_left(mcap, error)
         if not self._reader.message_count:
             self.close()
             raise BagError(f"bag '{self.path}' holds no messages")
@@ -87,6 +94,20 @@ class Bag:
             known = self.topics.get(connection.topic)
             if known is None or known.msgtype == connection.msgtype:
                 self.topics[connection.topic] = _topic(connection, known)
+
+    def _what_is_left(self, files: list[Path], error: Exception) -> TornMcap:
+        trouble = f"bag '{self.path}' cannot be read: {_reason(error)}"
+        if not files:
+            raise BagError(trouble) from error
+        rest = TornMcap(files)
+        damage = '; '.join(rest.problems)
+        if not rest.message_count:
+            raise BagError(f'{trouble}; no message could be saved ({damage})') from error
+        if rest.problems:
+            seconds = (rest.end_time - rest.start_time) / 1e9
+            self.damage = (f"bag '{self.path}' is damaged: {damage}; {rest.message_count} messages "
+                           f'of {seconds:.1f} s before that can be read')
+        return rest
 
     def _check_complete(self, storage: object) -> None:
         recorded = {(c.topic, c.msgtype) for c in self._reader.connections}
@@ -119,6 +140,8 @@ class Bag:
         except Exception as error:
             raise BagError(f"bag '{self.path}' is damaged after {seen} of its messages: "
                            f'{_reason(error)}') from error
+        if self.damage and (stop_ns is None or stop_ns > self.end_ns):
+            raise BagError(self.damage)
         whole = sum(c.msgcount for c in chosen)
         everything = ((start_ns is None or start_ns <= self.start_ns)
                       and (stop_ns is None or stop_ns > self.end_ns))

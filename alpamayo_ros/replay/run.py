@@ -83,6 +83,8 @@ def replay(options: ReplayOptions, *, stop: threading.Event, say: Callable[[str]
     sources = find_sources(settings, options.remap)
     with ExitStack() as stack:
         bag = stack.enter_context(Bag(options.bag))
+        if bag.damage:
+            say(bag.damage)
         sources.check(bag)
         calibration, complaint = usable(bag_calibration(bag, sources, settings.base_frame))
         if complaint:
@@ -121,6 +123,8 @@ def replay(options: ReplayOptions, *, stop: threading.Event, say: Callable[[str]
                 progress(len(folder.lines), len(instants))
         except BagError as error:
             problem = str(error)
+        if not problem and options.schedule.goes_beyond(bag.start_ns, bag.end_ns):
+            problem = bag.damage
         whole = not problem and (not stop.is_set() or len(folder.lines) == len(instants))
         status = COMPLETE if whole else INTERRUPTED
         summary = summarise(folder.lines)

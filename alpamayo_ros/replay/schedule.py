@@ -70,6 +70,10 @@ class Schedule:
                                 f'{(last - start_ns) / 1e9:.1f} s; it lasts {length:.3f} s')
         return found
 
+    def goes_beyond(self, start_ns: int, end_ns: int) -> bool:
+        """Whether more of a bag was asked for than from ``start_ns`` to ``end_ns``."""
+        return not self.at_s and (self.to_s is None or start_ns + self.to_s * 1e9 > end_ns)
+
     def as_json(self) -> dict[str, object]:
         """Return it as in run.json."""
         return {'every_s': None if self.at_s else self.every_s, 'at_s': list(self.at_s),

@@ -37,6 +37,7 @@ DEPENDENCY_OF_MODULE = {
     'cv2': 'python3-opencv',
     'jinja2': 'python3-jinja2',
     'matplotlib': 'python3-matplotlib',
+    'mcap': 'python3-mcap-pip',
     'numpy': 'python3-numpy',
     'rosbags': 'python3-rosbags-pip',
     'scipy': 'python3-scipy',

@@ -52,7 +52,8 @@ def load_once(monkeypatch, loaded):
     monkeypatch.setattr(replay_run, 'load_model', lambda *unused: (planner, identity))
 
 
-def go(bag, out, *, stop_after=None, schedule=None, remap=None, values=None, **options):
+def go(bag, out, *, stop_after=None, schedule=None, remap=None, values=None,
+       say=lambda text: None, **options):
     """Replay; ``stop_after``: interrupt after so many instants."""
     stop = threading.Event()
 
@@ -63,7 +64,7 @@ def go(bag, out, *, stop_after=None, schedule=None, remap=None, values=None, **o
     return replay(
         ReplayOptions(bag, out, values or parameters(), schedule or Schedule(2.0), remap or {},
                       **options),
-        stop=stop, say=lambda text: None, progress=progress)
+        stop=stop, say=say, progress=progress)
 
 
 @pytest.fixture(scope='module')
@@ -372,10 +373,18 @@ def test_time_that_goes_back_ends_the_run(tmp_path):
     assert result.summary['counts']['planned'] == 1
 
 
-def test_a_truncated_mcap_is_an_error_with_a_way_out(tmp_path, short):
-    bag = part_of_the_demo(tmp_path / 'bag', 0.3, storage=StoragePlugin.MCAP)
+def test_of_a_truncated_mcap_what_is_whole_is_replayed(tmp_path):
+    bag = part_of_the_demo(tmp_path / 'bag', 8.0, storage=StoragePlugin.MCAP)
     file = bag / 'bag.mcap'
     with file.open('r+b') as stream:
-        stream.truncate(file.stat().st_size // 2)
-    with pytest.raises(BagError, match="cannot be read: .*'mcap recover'"):
-        go(file, tmp_path / 'run')
+        stream.truncate(round(0.8 * file.stat().st_size))
+    said = []
+    result = go(file, tmp_path / 'run', schedule=Schedule(2.0), say=said.append)
+    assert result.status == 'interrupted'
+    assert 'bag.mcap: it ends in the middle of a record' in result.problem
+    assert said.count(result.problem) == 1
+    assert {line['status'] for line in read_lines(result.folder)} == {'planned'}
+    # Where nothing after the damage was asked for, nothing is missing.
+    part = go(file, tmp_path / 'part', schedule=Schedule(2.0, to_s=4.0))
+    assert (part.status, part.problem) == ('complete', '')
+    assert 0 < len(read_lines(part.folder)) < len(read_lines(result.folder))
