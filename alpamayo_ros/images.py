@@ -195,3 +195,12 @@ def _bytes_of(data: Buffer) -> memoryview:
     except TypeError as error:
         raise ImageError(f'image data is a {type(data).__name__}; '
                          'expected bytes or another contiguous buffer') from error
+
+
+def small_copy(image: np.ndarray, max_width: int) -> np.ndarray:
+    """RGB uint8 (H, W, 3) as a picture of its own, at most ``max_width`` pixels wide."""
+    height, width = image.shape[:2]
+    if width <= max_width:
+        return image.copy()
+    size = max_width, max(1, round(height * max_width / width))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -21,15 +21,6 @@ _FRACTION_BITS = 4
 _MARGIN = 2.0
 
 
-def small_copy(image: np.ndarray) -> np.ndarray:
-    """RGB uint8 (H, W, 3) as a picture of its own, at most ``MAX_WIDTH`` pixels wide."""
-    height, width = image.shape[:2]
-    if width <= MAX_WIDTH:
-        return image.copy()
-    size = (MAX_WIDTH, max(1, round(height * MAX_WIDTH / width)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-
 def draw(image: np.ndarray, camera: CameraModel, plan: Plan, half_width_m: float,
          age_s: float = 0.0) -> np.ndarray:
     """Return ``image``, RGB uint8 (H, W, 3), with every candidate drawn in, the best on top.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Integral
 
 REASONING_MODES = ('single', 'multi')
+_MAY_BE_NONE = ('top_k', 'num_inference_steps', 'min_pixels', 'max_pixels')
+_WHOLE = ('num_candidates', 'max_generation_length', 'seed', *_MAY_BE_NONE)
 
 
 def _require(ok: bool, name: str, value: object, expected: str) -> None:
@@ -62,6 +65,10 @@ class PlannerSettings:
     limits: PlausibilityLimits = field(default_factory=PlausibilityLimits)
 
     def __post_init__(self) -> None:
+        for name in _WHOLE:
+            value = getattr(self, name)
+            _require(isinstance(value, Integral) and not isinstance(value, bool)
+                     or value is None and name in _MAY_BE_NONE, name, value, 'a whole number')
         _require(self.num_candidates >= 1, 'num_candidates', self.num_candidates, 'at least 1')
         _require(self.reasoning_mode in REASONING_MODES, 'reasoning_mode', self.reasoning_mode,
                  'one of ' + ', '.join(REASONING_MODES))

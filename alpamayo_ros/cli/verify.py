@@ -84,8 +84,11 @@ def _conclude(checks: list[Check], args: argparse.Namespace) -> int:
     """The table, and the exit status that follows from it."""
     import torch
     print(table(checks, strict=args.strict))
-    failed = [check for check in checks
-              if not (check.within if args.strict else check.passed)]
+
+    def passed(check: Check) -> bool:
+        return check.within if args.strict else check.passed
+
+    failed = [check for check in checks if not passed(check)]
     undecided = [check for check in checks if check.decided_by_note]
     print(f'\n{len(checks) - len(failed)} of {len(checks)} checks passed, torch '
           f'{torch.__version__}, {args.device}')
@@ -93,7 +96,7 @@ def _conclude(checks: list[Check], args: argparse.Namespace) -> int:
         print(f'{len(undecided)} are beyond the tolerance but within what float32 rounding alone '
               'does to these cases: see the notes, and docs/numerics.md')
     if args.json:
-        rows = [{**asdict(check), 'passed': check.passed} for check in checks]
+        rows = [{**asdict(check), 'passed': passed(check)} for check in checks]
         args.json.write_text(json.dumps({'torch': torch.__version__, 'device': args.device,
                                          'checks': rows}, indent=1) + '\n')
     return 1 if failed else 0

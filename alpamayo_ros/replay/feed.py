@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
@@ -15,6 +14,7 @@ from alpamayo_ros.alignment import ODOMETRY, Refusal, align_at
 from alpamayo_ros.buffers import DROPPED, FrameBuffer, OdometryBuffer
 from alpamayo_ros.drive.bag import BagError, BagMessage
 from alpamayo_ros.errors import AlpamayoError
+from alpamayo_ros.images import small_copy
 from alpamayo_ros.replay.sources import Sources
 from alpamayo_ros.ros.conversions import decode_image, ego_state, stamp_to_ns
 from alpamayo_ros.ros.node_settings import NodeSettings
@@ -143,7 +143,7 @@ class Feed:
         self.decode_ms += (0.1 if self.decode_ms else 1.0) * (took - self.decode_ms)
         frame = CameraFrame(buffer.camera.camera_id, stamp_ns, patches)
         if self._is_at_an_instant(stamp_ns):
-            frame = replace(frame, preview=preview(rgb))
+            frame = replace(frame, preview=small_copy(rgb, PREVIEW_WIDTH))
         return buffer.add(frame)
 
     def _is_at_an_instant(self, stamp_ns: int) -> bool:
@@ -162,12 +162,3 @@ def deserialize(store: object, data: bytes, msgtype: str) -> object:
     except Exception as error:  # whatever the generated code trips over
         raise BagError(f'{len(data)} bytes are no {msgtype}: {type(error).__name__}: {error}'
                        ) from error
-
-
-def preview(rgb: np.ndarray) -> np.ndarray:
-    """Return a picture (H, W, 3) at most ``PREVIEW_WIDTH`` wide."""
-    height, width = rgb.shape[:2]
-    if width <= PREVIEW_WIDTH:
-        return rgb
-    size = PREVIEW_WIDTH, max(1, round(height * PREVIEW_WIDTH / width))
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)

@@ -16,7 +16,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from alpamayo_ros.buffers import DROPPED, FrameBuffer
 from alpamayo_ros.errors import AlpamayoError
-from alpamayo_ros.overlay import small_copy
+from alpamayo_ros.images import small_copy
+from alpamayo_ros.overlay import MAX_WIDTH
 from alpamayo_ros.ros.conversions import decode_image, stamp_to_ns
 from alpamayo_ros.ros.health import StreamHealth
 from alpamayo_ros.types import CameraFrame, ImagePatches
@@ -124,7 +125,7 @@ class Intake:
             self._on_stored()
             return
         image = decode_image(item.message)
-        preview = small_copy(image) if item.camera in self._previews else None
+        preview = small_copy(image, MAX_WIDTH) if item.camera in self._previews else None
         frame = CameraFrame(buffer.camera.camera_id, stamp_ns, self._prepare(image), preview)
         finished = time.monotonic()
         with self._condition:

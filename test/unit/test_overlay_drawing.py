@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from alpamayo_ros.calibration import CameraModel
 from alpamayo_ros.colors import SELECTED
-from alpamayo_ros.overlay import MAX_WIDTH, draw, small_copy
+from alpamayo_ros.images import small_copy
+from alpamayo_ros.overlay import MAX_WIDTH, draw
 from alpamayo_ros.rig import NOMINAL_RIG
 from alpamayo_ros.ros.node_settings import OverlaySettings, node_settings
 from alpamayo_ros.ros.parameter_table import PARAMETERS, ParameterError
@@ -111,9 +112,9 @@ def test_a_camera_that_looks_back_sees_nothing_of_it():
 
 def test_pictures_for_people_are_small_and_their_own():
     large = np.zeros((1080, 1920, 3), np.uint8)
-    assert small_copy(large).shape == (540, MAX_WIDTH, 3)
+    assert small_copy(large, MAX_WIDTH).shape == (540, MAX_WIDTH, 3)
     small = np.zeros((100, 200, 3), np.uint8)
-    copy = small_copy(small)
+    copy = small_copy(small, MAX_WIDTH)
     assert copy.shape == small.shape
     assert not np.shares_memory(copy, small)
 

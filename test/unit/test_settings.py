@@ -11,17 +11,17 @@ from alpamayo_ros.settings import PlannerSettings, PlausibilityLimits
 
 NAN, INF = math.nan, math.inf
 WRONG = {
-    'num_candidates': (0, -1),
+    'num_candidates': (0, -1, 2.5, 4.0, True, None),
     'reasoning_mode': ('', 'both'),
     'temperature': (0, -0.1, NAN, INF),
     'top_p': (0, -0.5, 1.01, NAN),
-    'top_k': (0, -1),
+    'top_k': (0, -1, 1.5),
     'max_generation_length': (0, -5),
     'guidance_weight': (-0.1, NAN, INF),
     'num_inference_steps': (0, -1),
     'min_pixels': (0, -1),
     'max_pixels': (0, -1),
-    'seed': (-1, 2 ** 63),
+    'seed': (-1, 2 ** 63, 0.0, None),
 }
 RIGHT = {
     'num_candidates': (1, 1000), 'reasoning_mode': ('single', 'multi'), 'temperature': (1e-3, 5),
