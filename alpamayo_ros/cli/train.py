@@ -12,6 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument('output', type=Path, metavar='CHECKPOINT',
                         help='directory of the checkpoint; a run that is there goes on')
+    parser.add_argument('--start', type=Path, metavar='CHECKPOINT', default=None,
+                        help='begin with the weights of this one, without the vision stage; '
+                             'a seed of its own gives it other drives')
     parser.add_argument('--seed', type=int, default=1, help='of weights, drives and batches')
     parser.add_argument('--scale', type=float, default=1.0,
                         help='times the steps of every stage; below 1 for a quick look')
@@ -38,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     settings = replace(TrainingSettings(seed=args.seed), workers=args.workers)
     try:
-        train(args.output, settings.scaled(args.scale), args.device)
-    except (ValueError, RuntimeError) as error:
+        train(args.output, settings.scaled(args.scale), args.device, args.start)
+    except (OSError, ValueError, RuntimeError) as error:
         print(f'alpamayo train: {error}', file=sys.stderr)
         return 1
     print(f'{args.output} holds the checkpoint; its settings, log and curves are in '

@@ -14,6 +14,7 @@ from alpamayo_ros.model.prompt import fuse_history, prompt_text, tokenize_prompt
 from alpamayo_ros.model.text import prompt_positions
 from alpamayo_ros.model.tokenizer import AlpamayoTokenizer, special
 from alpamayo_ros.training.examples import Example
+from alpamayo_ros.world.causes import CAUSES
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Batch:
     ``images``: uint8 (images, H, W, 3); ``ids``: (B, L); ``positions``: (3, B, L); ``targets``:
     (B, L), what each token should be followed by, -100 where nothing is asked; ``lengths``: (B,)
     tokens up to and with ``<|traj_future_start|>``; ``offsets``: (B,), position of what follows;
-    ``action``: (B, 64, 2) normalised.
+    ``action``: (B, 64, 2) normalised; ``causes``: (B,) indices into ``CAUSES``; ``facts``: (B,
+    facts), NaN where there is none; ``shares``: (images, rows, columns, classes) or None.
     """
 
     images: Tensor
@@ -33,9 +35,13 @@ class Batch:
     lengths: Tensor
     offsets: Tensor
     action: Tensor
+    causes: Tensor
+    facts: Tensor
+    shares: Tensor | None
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(*(value.to(device) for value in vars(self).values()))
+        return Batch(*(None if value is None else value.to(device)
+                       for value in vars(self).values()))
 
 
 class Batcher:
@@ -64,9 +70,13 @@ class Batcher:
                   for example in examples]
         controls = torch.from_numpy(np.stack([example.controls for example in examples]))
         lengths = torch.tensor([len(row) for row, *_ in rows])
+        shares = [example.shares for example in examples if example.shares is not None]
         return Batch(torch.from_numpy(np.concatenate(images)), ids, positions, targets, lengths,
                      lengths + torch.tensor([delta for *_, delta in rows]),
-                     (controls - self._mean) / self._std)
+                     (controls - self._mean) / self._std,
+                     torch.tensor([CAUSES.index(example.cause) for example in examples]),
+                     torch.from_numpy(np.stack([example.facts for example in examples])),
+                     torch.from_numpy(np.concatenate(shares)) if shares else None)
 
     def _row(self, example: Example) -> tuple[Tensor, Tensor, int, int]:
         """Ids, positions, prompt length and rope_delta of prompt and reasoning."""

@@ -19,13 +19,17 @@ from alpamayo_ros.world.types import FUTURE_STEPS, Drive, Sample
 
 CELL = 8
 """Side of the squares in which the vision stage is told what there is, pixels of the model."""
+FACTS = ('nose_to_line_m', 'gap_m')
+"""Of a sample's facts those that the images show: m to the line, m to the vehicle ahead."""
+FACT_SCALE_M = 30.0
 
 
 @dataclass(frozen=True)
 class Example:
     """One instant. ``images``: uint8 (cameras * frames, H, W, 3), camera-major, oldest first;
     ``history_xyz``: (16, 3) m, ego frame; ``controls``: (64, 2), the accelerations m/s^2 and
-    curvatures 1/m that the driver chose."""
+    curvatures 1/m that the driver chose; ``facts``: those of ``FACTS``, NaN where the cause has
+    none; ``shares``: those of each image, as in ``LabelledImage``, where they were asked for."""
 
     camera_ids: tuple[int, ...]
     images: np.ndarray
@@ -34,6 +38,9 @@ class Example:
     reasoning: str
     navigation: str | None
     kind: str
+    cause: str
+    facts: np.ndarray
+    shares: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -50,19 +57,26 @@ def seen(image: np.ndarray) -> np.ndarray:
     return resize(image, IMAGE_SIZE[1], IMAGE_SIZE[0])
 
 
-def example(sample: Sample, renderer: Renderer, camera_ids: Sequence[int], frames: int) -> Example:
+def example(sample: Sample, renderer: Renderer, camera_ids: Sequence[int], frames: int, *,
+            labels: bool = False) -> Example:
     """Render what the cameras see: as many ``frames`` of each, 0.1 s apart, the last at t0."""
     # Steps outside, cameras inside: the renderer keeps what the cameras of a step share.
     steps = range(sample.step - frames + 1, sample.step + 1)
-    rendered = [[seen(renderer.image(step, NOMINAL_RIG[camera_by_id(camera_id).name],
-                                     *RENDER_SIZE)) for camera_id in camera_ids]
-                for step in steps]
-    images = [row[index] for index in range(len(camera_ids)) for row in rendered]
+    rendered = [[_look(renderer, step, camera_id) for camera_id in camera_ids] for step in steps]
+    looks = [row[index] for index in range(len(camera_ids)) for row in rendered]
     controls = sample.drive.ego[sample.step:sample.step + FUTURE_STEPS, 4:6]
     return Example(
-        camera_ids=tuple(camera_ids), images=np.stack(images),
+        camera_ids=tuple(camera_ids), images=np.stack([seen(image) for image, _ in looks]),
         history_xyz=sample.history_xyz.astype(np.float32), controls=controls.astype(np.float32),
-        reasoning=sample.reasoning, navigation=sample.navigation, kind=sample.drive.kind)
+        reasoning=sample.reasoning, navigation=sample.navigation, kind=sample.drive.kind,
+        cause=sample.cause,
+        facts=np.array([sample.facts.get(name, np.nan) for name in FACTS], dtype=np.float32),
+        shares=np.stack([class_shares(classes) for _, classes in looks]) if labels else None)
+
+
+def _look(renderer: Renderer, step: int, camera_id: int) -> tuple[np.ndarray, np.ndarray]:
+    camera = NOMINAL_RIG[camera_by_id(camera_id).name]
+    return renderer.image(step, camera, *RENDER_SIZE, labels=True)
 
 
 def draw_drive(seed: int) -> tuple[Drive, np.random.Generator]:
@@ -70,8 +84,8 @@ def draw_drive(seed: int) -> tuple[Drive, np.random.Generator]:
     return make_drive(KINDS[seed % len(KINDS)], seed), np.random.default_rng([seed, 1])
 
 
-def examples(seed: int, camera_ids: Sequence[int], frames: int, count: int
-             ) -> Iterator[Example]:
+def examples(seed: int, camera_ids: Sequence[int], frames: int, count: int,
+             labels: bool = False) -> Iterator[Example]:
     """At most ``count`` instants of one drive, in no order."""
     drive, rng = draw_drive(seed)
     steps = instants(drive)
@@ -79,7 +93,7 @@ def examples(seed: int, camera_ids: Sequence[int], frames: int, count: int
         return
     renderer = Renderer(drive)
     for step in rng.choice(steps, size=min(count, len(steps)), replace=False):
-        yield example(sample_at(drive, int(step)), renderer, camera_ids, frames)
+        yield example(sample_at(drive, int(step)), renderer, camera_ids, frames, labels=labels)
 
 
 def labelled_images(seed: int, camera_ids: Sequence[int], count: int) -> Iterator[LabelledImage]:
@@ -89,8 +103,7 @@ def labelled_images(seed: int, camera_ids: Sequence[int], count: int) -> Iterato
     for _ in range(count):
         camera_id = int(rng.choice((1, 6) if rng.random() < 0.7 else camera_ids))
         step = int(rng.integers(len(drive.moving)))
-        camera = NOMINAL_RIG[camera_by_id(camera_id).name]
-        image, labels = renderer.image(step, camera, *RENDER_SIZE, labels=True)
+        image, labels = _look(renderer, step, camera_id)
         yield LabelledImage(seen(image), class_shares(labels))
 
 

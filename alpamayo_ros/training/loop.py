@@ -49,14 +49,14 @@ class Progress:
         """Steps that an interrupted ``stage`` has behind it."""
         return self.state['step'] if self.state['stage'] == stage else 0
 
-    def keep_head(self, head: nn.Module) -> None:
-        """Keep what is no part of the checkpoint for the next part of a stage."""
-        self.state['head'] = head.state_dict()
+    def keep_head(self, name: str, head: nn.Module) -> None:
+        """Keep what is no part of the checkpoint for a later stage."""
+        self.state.setdefault('heads', {})[name] = head.state_dict()
 
-    def load_head(self, head: nn.Module) -> None:
-        """Load what ``keep_head`` kept, if anything."""
-        if 'head' in self.state:
-            head.load_state_dict(self.state['head'])
+    def load_head(self, name: str, head: nn.Module) -> None:
+        """Load what ``keep_head`` kept under that name, if anything."""
+        if name in self.state.get('heads', {}):
+            head.load_state_dict(self.state['heads'][name])
 
     def resume(self, stage: str, modules: nn.Module, optimiser: torch.optim.Optimizer) -> int:
         """Load what an interrupted ``stage`` left; returns the step to go on with."""
@@ -73,8 +73,8 @@ class Progress:
 
     def finish(self, stage: str) -> None:
         """Note that a stage is complete; its weights are in the checkpoint."""
-        kept = {key: self.state[key] for key in ('head',) if key in self.state}
-        self._write({**kept, 'done': [*self.state['done'], stage], 'stage': None, 'step': 0})
+        self._write({'heads': self.state.get('heads', {}),
+                     'done': [*self.state['done'], stage], 'stage': None, 'step': 0})
 
     def log(self, stage: str, step: int, values: dict[str, float]) -> None:
         with (self.directory / LOG).open('a', encoding='utf-8') as file:

@@ -2,9 +2,9 @@
 
 ``vision``: the tower learns to say what is where in single images, which stands for the
 pretraining that a released backbone has had. ``reasoning``: the VLM learns to write the chain of
-causation; a head that is thrown away asks the last token for the driver's controls, so that what
-the trajectory needs is in the cache. ``expert``: the VLM is frozen and its cache taken as it is,
-the expert learns the flow's velocity.
+causation; heads that are thrown away ask the token before it for the cause and how far away it is,
+and the last token for the driver's controls, so that what the trajectory needs is in the cache.
+``expert``: the VLM is frozen and its cache taken as it is, the expert learns the flow's velocity.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from torch.nn import functional as F
 from alpamayo_ros.model.alpamayo import AlpamayoModel
 from alpamayo_ros.training import forward
 from alpamayo_ros.training.batches import Batch
-from alpamayo_ros.training.examples import CELL, LabelledImage
+from alpamayo_ros.training.examples import CELL, FACT_SCALE_M, FACTS, LabelledImage
+from alpamayo_ros.world.causes import CAUSES
 from alpamayo_ros.world.render import LABELS
 
 _SCENERY = ('sky', 'ground', 'asphalt', 'building', 'tree')
 _SCENERY_WEIGHT = 0.2
-_CONTROLS_WEIGHT = 0.5
+_SMALL = ('light_red', 'light_green', 'vehicle_braking', 'pedestrian')
+_SMALL_WEIGHT = 3.0
+_CONTROLS_WEIGHT, _CAUSE_WEIGHT, _FACTS_WEIGHT = 0.5, 0.3, 0.5
 
 
 class VisionLoss(nn.Module):
@@ -37,33 +40,42 @@ class VisionLoss(nn.Module):
         outputs = self._cells ** 2 * len(LABELS)
         self.heads = nn.ModuleList(nn.Linear(g.out_hidden_size, outputs)
                                    for _ in range(1 + len(g.deepstack_indexes)))
-        weights = [_SCENERY_WEIGHT if label in _SCENERY else 1.0 for label in LABELS]
+        weights = [_SCENERY_WEIGHT if label in _SCENERY else
+                   _SMALL_WEIGHT if label in _SMALL else 1.0 for label in LABELS]
         self.register_buffer('weights', torch.tensor(weights), persistent=False)
 
     def forward(self, model: AlpamayoModel, images: Sequence[LabelledImage]) -> dict[str, Tensor]:
         pixels = torch.from_numpy(np.stack([item.image for item in images])).to(model.device)
-        shares = torch.from_numpy(np.stack([item.shares for item in images]))
-        shares = shares.to(model.device).float()
-        # (N, rows, columns, classes) to (N, tokens, cells of a token, classes).
+        shares = torch.from_numpy(np.stack([item.shares for item in images])).to(model.device)
+        return {'vision': self.of(*forward.see(model, pixels), shares)}
+
+    def of(self, tokens: Tensor, deepstack: Sequence[Tensor], shares: Tensor) -> Tensor:
+        """The loss of N images: tokens (N, tokens, hidden), deepstack features likewise and
+        ``shares`` (N, rows, columns, classes)."""
+        # To (N, tokens, cells of a token, classes).
         n, rows, columns, classes = shares.shape
         c = self._cells
-        shares = shares.view(n, rows // c, c, columns // c, c, classes).transpose(2, 3).reshape(
-            n, -1, c * c, classes)
-        tokens, deepstack = forward.see(model, pixels)
+        shares = shares.float().view(n, rows // c, c, columns // c, c, classes).transpose(
+            2, 3).reshape(n, -1, c * c, classes)
         weighted = shares * self.weights
         losses = []
         for head, features in zip(self.heads, [tokens, *deepstack], strict=True):
             logits = head(features).view(shares.shape)
             losses.append(-(weighted * logits.log_softmax(-1)).sum() / weighted.sum())
-        return {'vision': torch.stack(losses).mean()}
+        return torch.stack(losses).mean()
 
 
 class ReasoningLoss(nn.Module):
-    """Cross-entropy of the reasoning, and the controls read off the trajectory's start token."""
+    """Cross-entropy of the reasoning; the cause and its distance read off the token before it, the
+    controls off the trajectory's start token; that of the classes in the images where a batch has
+    them."""
 
     def __init__(self, model: AlpamayoModel) -> None:
         super().__init__()
         hidden, waypoints = model.config.text.hidden_size, model.config.unicycle.n_waypoints
+        self.eyes = VisionLoss(model)
+        self.cause = nn.Linear(hidden, len(CAUSES))
+        self.facts = nn.Linear(hidden, len(FACTS))
         self.controls = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(),
                                       nn.Linear(hidden, 2 * waypoints))
 
@@ -73,13 +85,25 @@ class ReasoningLoss(nn.Module):
                                  [deep.flatten(0, 1) for deep in deepstack])
         asked = batch.targets >= 0
         logits = model.vlm.logits(hidden[asked])
-        words = F.cross_entropy(logits, batch.targets[asked])
         right = (logits.argmax(-1) == batch.targets[asked]).float().mean()
-        last = hidden[torch.arange(len(hidden)), batch.lengths - 1]
-        controls = self.controls(model.vlm.decoder.norm(last)).view_as(batch.action)
-        distance = F.smooth_l1_loss(controls, batch.action)
-        return {'reasoning': words, 'controls': distance * _CONTROLS_WEIGHT,
-                'right_tokens': right.detach()}
+        rows = torch.arange(len(hidden), device=hidden.device)
+        before = model.vlm.decoder.norm(hidden[rows, asked.int().argmax(1)])
+        causes = self.cause(before)
+        known = batch.facts.isfinite()
+        distances = (self.facts(before) - batch.facts / FACT_SCALE_M)[known]
+        last = model.vlm.decoder.norm(hidden[rows, batch.lengths - 1])
+        controls = self.controls(last).view_as(batch.action)
+        losses = {
+            'reasoning': F.cross_entropy(logits, batch.targets[asked]),
+            'cause': F.cross_entropy(causes, batch.causes) * _CAUSE_WEIGHT,
+            'facts': F.smooth_l1_loss(distances, torch.zeros_like(distances), reduction='sum')
+                     / len(hidden) * _FACTS_WEIGHT,
+            'controls': F.smooth_l1_loss(controls, batch.action) * _CONTROLS_WEIGHT,
+            'right_tokens': right.detach(),
+            'right_causes': (causes.argmax(-1) == batch.causes).float().mean()}
+        if batch.shares is not None:
+            losses['vision'] = self.eyes.of(tokens, deepstack, batch.shares)
+        return losses
 
 
 def export_cache(model: AlpamayoModel, batch: Batch) -> list[list[tuple[Tensor, Tensor]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -29,24 +30,30 @@ from alpamayo_ros.training.store import Store
 from alpamayo_ros.training.workers import Stream
 from alpamayo_ros.world.reasoning import all_texts, navigation_texts
 
-_WEIGHTS = 'model.safetensors'
+_WEIGHTS, _START = 'model.safetensors', 'start.json'
 _INSTANTS, _IMAGES = 3, 24
 # Stages draw from seeds that are far apart; evaluation has its own, beyond a thousand million.
 _SEEDS_PER_STAGE = 10_000_000
 
 
-def train(directory: Path, settings: TrainingSettings, device: str = 'cpu') -> None:
+def train(directory: Path, settings: TrainingSettings, device: str = 'cpu',
+          start: Path | None = None) -> None:
     """Train nano into ``directory`` on ``device``, or go on with the run that is there.
 
-    ``ValueError`` when that run has other settings.
+    ``start``: a checkpoint of nano whose weights a new run begins with; its tower sees already, so
+    the first stage is left out. ``ValueError`` when the run that is there has other settings, or
+    when the checkpoint to start from has another configuration.
     """
     torch.manual_seed(settings.seed)
     notes = directory / 'training'
     _write_settings(notes, settings)
     if not (directory / 'config.json').exists():
         write_configuration(directory, [*all_texts(), *navigation_texts()])
-    model = _model(directory).to(device)
     progress = Progress(notes)
+    if start is not None and not (directory / _WEIGHTS).exists():
+        _take_over(start, directory)
+        progress.finish('vision')
+    model = _model(directory).to(device)
     for index, (name, stage) in enumerate((
             ('vision', settings.vision), ('glance', settings.glance),
             ('reasoning', settings.reasoning), ('expert', settings.expert))):
@@ -68,6 +75,18 @@ def _write_settings(notes: Path, settings: TrainingSettings) -> None:
         raise ValueError(f'{path} differs from the settings asked for; expected the same ones to '
                          'go on with this run, or another directory')
     path.write_text(text, encoding='utf-8')
+
+
+def _take_over(start: Path, directory: Path) -> None:
+    for name in ('config.json', 'vlm/tokenizer.json'):
+        if (start / name).read_bytes() != (directory / name).read_bytes():
+            raise ValueError(f'{start / name} differs from what this version trains; expected a '
+                             'checkpoint of nano of the same configuration')
+    weights = (start / _WEIGHTS).read_bytes()
+    (directory / _WEIGHTS).write_bytes(weights)
+    (directory / 'training' / _START).write_text(json.dumps(
+        {'checkpoint': start.resolve().name, 'sha256': hashlib.sha256(weights).hexdigest()},
+        indent=1) + '\n', encoding='utf-8')
 
 
 def _model(directory: Path) -> AlpamayoModel:
@@ -131,23 +150,25 @@ def _vision(name: str, stage: StageSettings, settings: TrainingSettings, progres
     make = partial(ex.labelled_images, camera_ids=stage.cameras, count=_IMAGES)
     store = Store(_stream(make, seed, settings, stack), rng, batch=stage.batch, reuse=stage.reuse,
                   size=stage.store)
-    heads = loss.heads
-    fit(name, stage, progress, nn.ModuleList([model, heads]), [model.vlm.visual, heads],
+    fit(name, stage, progress, nn.ModuleList([model, loss]), [model.vlm.visual, loss],
         lambda step: loss(model, store.draw()), weight_decay=settings.weight_decay)
+    progress.keep_head('eyes', loss)
 
 
 def _reasoning(name: str, stage: StageSettings, settings: TrainingSettings, progress: Progress,
                model: AlpamayoModel, seed: int, stack: ExitStack) -> None:
     rng = np.random.default_rng(seed)
     loss = stages.ReasoningLoss(model).to(model.device)
-    progress.load_head(loss)
+    progress.load_head('eyes', loss.eyes)
+    progress.load_head('reasoning', loss)
     batcher = Batcher(model.config, load_tokenizer(model.config))
-    store = _example_store(stage, settings, seed, stack, rng)
+    # While the tower learns it is told what is where, too.
+    store = _example_store(stage, settings, seed, stack, rng, labels=stage.sees)
     model.vlm.visual.requires_grad_(stage.sees)
     fit(name, stage, progress, nn.ModuleList([model, loss]), [model.vlm, loss],
         lambda step: loss(model, batcher(store.draw(), jitter=rng).to(model.device)),
         weight_decay=settings.weight_decay)
-    progress.keep_head(loss)
+    progress.keep_head('reasoning', loss)
 
 
 def _expert(name: str, stage: StageSettings, settings: TrainingSettings, progress: Progress,
@@ -185,7 +206,9 @@ def _padded(parts: list[Tensor], length: int) -> Tensor:
 
 
 def _example_store(stage: StageSettings, settings: TrainingSettings, seed: int, stack: ExitStack,
-                   rng: np.random.Generator, prepare=lambda item: item) -> Store:
-    make = partial(ex.examples, camera_ids=stage.cameras, frames=stage.frames, count=_INSTANTS)
+                   rng: np.random.Generator, prepare=lambda item: item, labels: bool = False
+                   ) -> Store:
+    make = partial(ex.examples, camera_ids=stage.cameras, frames=stage.frames, count=_INSTANTS,
+                   labels=labels)
     return Store(_stream(make, seed, settings, stack), rng, batch=stage.batch, reuse=stage.reuse,
                  size=stage.store, prepare=prepare)

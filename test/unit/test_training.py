@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from alpamayo_ros.model.config import load_config
 from alpamayo_ros.model.tokenizer import load_tokenizer, special
@@ -24,7 +26,7 @@ from alpamayo_ros.training.nano import IMAGE_SIZE, RENDER_SIZE, write_configurat
 from alpamayo_ros.training.settings import StageSettings, TrainingSettings
 from alpamayo_ros.training.store import Store
 from alpamayo_ros.training.train import train
-from alpamayo_ros.world.causes import KINDS
+from alpamayo_ros.world.causes import CAUSES, KINDS
 from alpamayo_ros.world.reasoning import all_texts, navigation_texts
 from alpamayo_ros.world.render import LABELS
 
@@ -43,7 +45,8 @@ def _example(reasoning: str, navigation: str | None) -> Example:
         camera_ids=(1,), images=rng.integers(
             0, 256, (4, IMAGE_SIZE[1], IMAGE_SIZE[0], 3), np.uint8),
         history_xyz=np.zeros((16, 3), np.float32), controls=rng.normal(size=(64, 2)).astype(
-            np.float32), reasoning=reasoning, navigation=navigation, kind='red_light')
+            np.float32), reasoning=reasoning, navigation=navigation, kind='red_light',
+        cause='red_light', facts=np.array([30.0, np.nan], np.float32))
 
 
 def test_store_draws_each_item_as_often_as_asked():
@@ -129,6 +132,38 @@ def test_vision_loss_falls_when_it_is_followed(tmp_path):
     assert values[-1] < 0.7 * values[0]
 
 
+def test_what_the_reasoning_stage_minimises(tmp_path):
+    """Each loss is there, follows what it asks for, and reaches what it should teach."""
+    from alpamayo_ros.training.train import _model
+    torch.manual_seed(0)
+    write_configuration(tmp_path, [*all_texts(), *navigation_texts()])
+    model = _model(tmp_path)
+    batcher = Batcher(model.config, load_tokenizer(model.config))
+    drawn = [next(examples.examples(seed, (1,), 1, 1, labels=True))
+             for seed in (KINDS.index('red_light'), KINDS.index('standing_lead'))]
+    assert [item.cause for item in drawn] == ['red_light', 'standing_lead']
+    assert np.isfinite(drawn[0].facts).tolist() == [True, False]
+    assert np.isfinite(drawn[1].facts).tolist() == [False, True]
+    batch = batcher(drawn)
+    assert [CAUSES[index] for index in batch.causes] == ['red_light', 'standing_lead']
+    loss = stages.ReasoningLoss(model)
+    values = loss(model, batch)
+    assert set(values) == {'reasoning', 'cause', 'facts', 'controls', 'right_tokens',
+                           'right_causes', 'vision'}
+    for name, touched in (('reasoning', model.vlm.visual), ('cause', model.vlm.visual),
+                          ('facts', model.vlm.visual), ('controls', model.vlm.decoder),
+                          ('vision', model.vlm.visual)):
+        gradients = torch.autograd.grad(values[name], list(touched.parameters()),
+                                        retain_graph=True, allow_unused=True)
+        assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0, name
+    # A fact that the cause does not have asks nothing.
+    other = replace(drawn[0], facts=np.full(2, np.nan, np.float32))
+    assert float(loss(model, batcher([other]))['facts'].detach()) == 0
+    without = loss(model, batcher([replace(item, shares=None) for item in drawn]))
+    assert 'vision' not in without
+    assert torch.allclose(without['cause'], values['cause'], rtol=1e-5)
+
+
 TINY = TrainingSettings(
     vision=StageSettings(40, 4, 1e-3, 2.0, 8),
     glance=StageSettings(30, 2, 1e-3, 4.0, 4, (1,), frames=1),
@@ -170,3 +205,22 @@ def test_killed_run_goes_on_and_its_checkpoint_plans(tmp_path, monkeypatch):
     assert planner.warm_up((1, 6))
     with pytest.raises(ValueError, match='settings'):
         train(tmp_path, replace(TINY, seed=2))
+
+
+def test_a_run_begins_with_the_weights_of_another(tmp_path):
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    none = StageSettings(1, 2, 0.0, 4.0, 4, (1,), frames=1)
+    short = TrainingSettings(vision=none, glance=none, reasoning=none, expert=none, draws=1)
+    train(first, short)
+    weights = (first / 'model.safetensors').read_bytes()
+    train(second, replace(short, seed=2), start=first)
+    mine, theirs = load_file(second / 'model.safetensors'), load_file(first / 'model.safetensors')
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    log = (second / 'training' / 'log.jsonl').read_text(encoding='utf-8')
+    assert {json.loads(line)['stage'] for line in log.splitlines()} == {
+        'glance', 'reasoning', 'expert'}
+    begun = json.loads((second / 'training' / 'start.json').read_text(encoding='utf-8'))
+    assert begun == {'checkpoint': 'first', 'sha256': hashlib.sha256(weights).hexdigest()}
+    (first / 'config.json').write_text('{}', encoding='utf-8')
+    with pytest.raises(ValueError, match='expected a checkpoint of nano of the same configuration'):
+        train(tmp_path / 'third', short, start=first)
