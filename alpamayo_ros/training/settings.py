@@ -42,7 +42,7 @@ class TrainingSettings:
     vision: StageSettings = StageSettings(1200, 64, 1e-3, 2.0, 6000)
     glance: StageSettings = StageSettings(2200, 32, 1e-3, 3.0, 12000, FRONT_CAMERAS, frames=1)
     reasoning: StageSettings = StageSettings(800, 4, 5e-4, 2.0, 2500, sees=False)
-    expert: StageSettings = StageSettings(1600, 8, 1e-3, 4.0, 3000)
+    expert: StageSettings = StageSettings(2700, 8, 1e-3, 4.0, 3000)
     draws: int = 4
     weight_decay: float = 0.02
 

@@ -67,7 +67,7 @@ class Stop:
     at: float
     begins: int = 0
     ends: int = 10_000
-    margin: float = 1.6
+    margin: float = 2.5
 
 
 @dataclass(frozen=True)

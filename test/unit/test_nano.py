@@ -32,36 +32,41 @@ def of(scenes, *kinds):
 
 def test_it_names_causes(scenes):
     # By chance one in twelve.
-    assert estimate('cause', scenes).value >= 0.5
+    assert estimate('cause', scenes).value >= 0.75
     assert estimate('readable', scenes).value >= 0.9
 
 
 def test_it_plans_where_the_drive_goes(scenes):
     assert estimate('planned', scenes).value >= 0.9
-    assert estimate('ade_6.4', scenes).value < 0.7 * estimate('velocity_6.4', scenes).value
+    assert estimate('ade_6.4', scenes).value < 0.4 * estimate('velocity_6.4', scenes).value
     assert estimate('min_ade_6.4', scenes).value < estimate('ade_realised_6.4', scenes).value
 
 
 def test_it_turns_as_told(scenes):
     turns = estimate('way', of(scenes, 'turn_left', 'turn_right'))
-    assert turns.count >= 6 and turns.value >= 0.7
+    assert turns.count >= 6 and turns.value >= 0.8
 
 
 def test_it_agrees_with_itself(scenes):
-    assert estimate('agrees', scenes).value >= 0.6
+    assert estimate('agrees', scenes).value >= 0.75
 
 
 def test_it_stays_before_red_and_goes_at_green(scenes):
-    assert estimate('red_stays', of(scenes, 'red_light')).value >= 0.5
-    assert estimate('green_goes', of(scenes, 'green_light')).value >= 0.5
+    assert estimate('red_stays', of(scenes, 'red_light')).value >= 0.75
+    assert estimate('green_goes', of(scenes, 'green_light')).value >= 0.75
 
 
 def test_it_is_small_and_says_how_it_was_made():
     assert sum(file.stat().st_size for file in NANO.rglob('*') if file.is_file()) < 12_000_000
-    settings = json.loads((NANO / 'training' / 'settings.json').read_text(encoding='utf-8'))
-    assert settings == json.loads(json.dumps(TrainingSettings().as_dict()))
-    assert (NANO / 'training' / 'curves.png').stat().st_size > 5000
-    stages = {json.loads(line)['stage'] for line in
-              (NANO / 'training' / 'log.jsonl').read_text(encoding='utf-8').splitlines()}
-    assert stages == {'vision', 'glance', 'reasoning', 'expert'}
+    notes = NANO / 'training'
+    settings = json.loads((notes / 'settings.json').read_text(encoding='utf-8'))
+    expected = json.loads(json.dumps(TrainingSettings(seed=settings['seed']).as_dict()))
+    assert settings == expected
+    start = json.loads((notes / 'start.json').read_text(encoding='utf-8'))
+    assert len(start['sha256']) == 64
+    for run, expected in ((notes / 'first_run', {'vision', 'glance', 'reasoning', 'expert'}),
+                          (notes, {'glance', 'reasoning', 'expert'})):
+        assert (run / 'curves.png').stat().st_size > 5000
+        assert {json.loads(line)['stage'] for line in
+                (run / 'log.jsonl').read_text(encoding='utf-8').splitlines()} == expected
     assert not list(Path(NANO).rglob('*.part'))
