@@ -18,10 +18,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=1, help='of weights, drives and batches')
     parser.add_argument('--scale', type=float, default=1.0,
                         help='times the steps of every stage; below 1 for a quick look')
+    parser.add_argument('--steps', nargs='+', type=_steps, default=[], metavar='STAGE=N',
+                        help='other steps for some of the stages vision, glance, reasoning, expert')
     parser.add_argument('--workers', type=int, default=1, help='processes that render drives')
+    parser.add_argument('--eager', action='store_true',
+                        help='do not compile the passes: for quick looks, and where there is no '
+                             'C++ compiler')
     parser.add_argument('--device', default='cpu', help='cpu or cuda (which has not been run yet)')
     parser.add_argument('--threads', type=int, default=0,
                         help='threads of the model; 0: one for each core')
+
+
+def _steps(text: str) -> tuple[str, int]:
+    stage, _, count = text.partition('=')
+    if not count.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r}; expected a stage and its steps, as in '
+                                         'glance=500')
+    return stage, int(count)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,9 +52,11 @@ def run(args: argparse.Namespace) -> int:
         return 2
     if args.threads:
         torch.set_num_threads(args.threads)
-    settings = replace(TrainingSettings(seed=args.seed), workers=args.workers)
+    settings = replace(TrainingSettings(seed=args.seed), workers=args.workers,
+                       compiled=not args.eager)
     try:
-        train(args.output, settings.scaled(args.scale), args.device, args.start)
+        settings = settings.scaled(args.scale).with_steps(dict(args.steps))
+        train(args.output, settings, args.device, args.start)
     except (OSError, ValueError, RuntimeError) as error:
         print(f'alpamayo train: {error}', file=sys.stderr)
         return 1

@@ -25,7 +25,8 @@ class Batch:
     (B, L), what each token should be followed by, -100 where nothing is asked; ``lengths``: (B,)
     tokens up to and with ``<|traj_future_start|>``; ``offsets``: (B,), position of what follows;
     ``action``: (B, 64, 2) normalised; ``causes``: (B,) indices into ``CAUSES``; ``facts``: (B,
-    facts), NaN where there is none; ``shares``: (images, rows, columns, classes) or None.
+    facts) over their usual sizes, NaN where there is none; ``shares``: (images, rows, columns,
+    classes) or None.
     """
 
     images: Tensor
@@ -47,7 +48,10 @@ class Batch:
 class Batcher:
     """Makes batches for a checkpoint's configuration and tokenizer."""
 
-    def __init__(self, config: AlpamayoConfig, tokenizer: AlpamayoTokenizer) -> None:
+    def __init__(self, config: AlpamayoConfig, tokenizer: AlpamayoTokenizer, *, multiple: int = 1
+                 ) -> None:
+        """``multiple``: sequences are padded to a multiple of this."""
+        self._multiple = multiple
         self._config, self._tokenizer = config, tokenizer
         self._prompts: dict[tuple, tuple[Tensor, Tensor, int]] = {}
         unicycle = config.unicycle
@@ -58,7 +62,7 @@ class Batcher:
                  ) -> Batch:
         """``jitter``: draws a brightness, contrast and tint for each example where given."""
         rows = [self._row(example) for example in examples]
-        longest = max(len(ids) for ids, *_ in rows)
+        longest = up_to(max(len(ids) for ids, *_ in rows), self._multiple)
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
         targets = torch.full_like(ids, -100)
         positions = torch.zeros(3, len(rows), longest, dtype=torch.long)
@@ -100,6 +104,11 @@ class Batcher:
                              self._tokenizer)
         return (torch.cat([fused, answer]), torch.cat([places, after.expand(3, -1)], 1),
                 len(prompt), delta)
+
+
+def up_to(length: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-length // multiple) * multiple
 
 
 def _jittered(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -13,23 +13,25 @@ from alpamayo_ros.rig import NOMINAL_RIG
 from alpamayo_ros.training.nano import IMAGE_SIZE, RENDER_SIZE
 from alpamayo_ros.world.causes import KINDS
 from alpamayo_ros.world.render import LABELS, Renderer
-from alpamayo_ros.world.samples import instants, sample_at
+from alpamayo_ros.world.samples import ROUTE_AHEAD_M, instants, sample_at
 from alpamayo_ros.world.scenarios import make_drive
 from alpamayo_ros.world.types import FUTURE_STEPS, Drive, Sample
 
 CELL = 8
 """Side of the squares in which the vision stage is told what there is, pixels of the model."""
-FACTS = ('nose_to_line_m', 'gap_m')
-"""Of a sample's facts those that the images show: m to the line, m to the vehicle ahead."""
-FACT_SCALE_M = 30.0
+FACTS = {'nose_to_line_m': 30.0, 'gap_m': 30.0,
+         **{f'route_{metres}m': 0.5 for metres in ROUTE_AHEAD_M}}
+"""Of a sample's facts those that the images show, with a usual size of each: m to the line, m to
+the vehicle ahead, how much the route turns, rad."""
 
 
 @dataclass(frozen=True)
 class Example:
     """One instant. ``images``: uint8 (cameras * frames, H, W, 3), camera-major, oldest first;
     ``history_xyz``: (16, 3) m, ego frame; ``controls``: (64, 2), the accelerations m/s^2 and
-    curvatures 1/m that the driver chose; ``facts``: those of ``FACTS``, NaN where the cause has
-    none; ``shares``: those of each image, as in ``LabelledImage``, where they were asked for."""
+    curvatures 1/m that the driver chose; ``facts``: those of ``FACTS`` over their sizes, NaN where
+    the cause has none; ``shares``: those of each image, as in ``LabelledImage``, where they were
+    asked for."""
 
     camera_ids: tuple[int, ...]
     images: np.ndarray
@@ -64,14 +66,22 @@ def example(sample: Sample, renderer: Renderer, camera_ids: Sequence[int], frame
     steps = range(sample.step - frames + 1, sample.step + 1)
     rendered = [[_look(renderer, step, camera_id) for camera_id in camera_ids] for step in steps]
     looks = [row[index] for index in range(len(camera_ids)) for row in rendered]
-    controls = sample.drive.ego[sample.step:sample.step + FUTURE_STEPS, 4:6]
     return Example(
         camera_ids=tuple(camera_ids), images=np.stack([seen(image) for image, _ in looks]),
-        history_xyz=sample.history_xyz.astype(np.float32), controls=controls.astype(np.float32),
+        history_xyz=sample.history_xyz.astype(np.float32), controls=_controls(sample),
         reasoning=sample.reasoning, navigation=sample.navigation, kind=sample.drive.kind,
         cause=sample.cause,
-        facts=np.array([sample.facts.get(name, np.nan) for name in FACTS], dtype=np.float32),
+        facts=np.array([sample.facts.get(name, np.nan) / size for name, size in FACTS.items()],
+                       dtype=np.float32),
         shares=np.stack([class_shares(classes) for _, classes in looks]) if labels else None)
+
+
+def _controls(sample: Sample) -> np.ndarray:
+    """Of the sensible futures any, each as likely: which one the drive took is its own affair."""
+    taken = sample.drive.ego[sample.step:sample.step + FUTURE_STEPS, 4:6]
+    options = [taken, *sample.other_controls]
+    rng = np.random.default_rng([sample.drive.seed, sample.step, 17])
+    return options[int(rng.integers(len(options)))].astype(np.float32)
 
 
 def _look(renderer: Renderer, step: int, camera_id: int) -> tuple[np.ndarray, np.ndarray]:

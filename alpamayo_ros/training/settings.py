@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -34,7 +35,8 @@ class TrainingSettings:
     """All stages in order. ``glance`` and ``reasoning`` are one stage in two parts: first with one
     frame of the two cameras that look ahead, a tenth of the work, then with all frames of all six
     and the vision tower as it is. ``draws``: points of the flow a sample in a batch of the
-    expert's stage gives.
+    expert's stage gives. ``compiled``: whether the passes are compiled, which needs a C++ compiler,
+    takes minutes once and then saves almost half of the time.
     """
 
     seed: int = 1
@@ -45,13 +47,29 @@ class TrainingSettings:
     expert: StageSettings = StageSettings(2700, 8, 1e-3, 4.0, 3000)
     draws: int = 4
     weight_decay: float = 0.02
+    compiled: bool = True
 
     def scaled(self, factor: float) -> TrainingSettings:
         """The same with ``factor`` times the steps of every stage, at least one."""
-        stages = {item.name: getattr(self, item.name) for item in fields(self)
-                  if isinstance(getattr(self, item.name), StageSettings)}
-        return replace(self, **{name: replace(stage, steps=max(1, round(factor * stage.steps)))
-                                for name, stage in stages.items()})
+        return self.with_steps({name: max(1, round(factor * stage.steps))
+                                for name, stage in self.stages().items()})
+
+    def with_steps(self, steps: Mapping[str, int]) -> TrainingSettings:
+        """The same with other steps for some stages; ``ValueError`` for what is no stage, or for
+        less than one step."""
+        stages = self.stages()
+        for name, count in steps.items():
+            if name not in stages:
+                raise ValueError(f'{name!r} is no stage; expected one of {", ".join(stages)}')
+            if count < 1:
+                raise ValueError(f'steps of {name} are {count}; expected 1 or more')
+        return replace(self, **{name: replace(stages[name], steps=count)
+                                for name, count in steps.items()})
+
+    def stages(self) -> dict[str, StageSettings]:
+        """The stages by name, in order."""
+        return {item.name: getattr(self, item.name) for item in fields(self)
+                if isinstance(getattr(self, item.name), StageSettings)}
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

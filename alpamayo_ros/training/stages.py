@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alpamayo_ros.model.alpamayo import AlpamayoModel
-from alpamayo_ros.training import forward
 from alpamayo_ros.training.batches import Batch
-from alpamayo_ros.training.examples import CELL, FACT_SCALE_M, FACTS, LabelledImage
+from alpamayo_ros.training.examples import CELL, FACTS, LabelledImage
+from alpamayo_ros.training.forward import EAGER, Cache, Passes
 from alpamayo_ros.world.causes import CAUSES
 from alpamayo_ros.world.render import LABELS
 
@@ -33,8 +33,9 @@ _CONTROLS_WEIGHT, _CAUSE_WEIGHT, _FACTS_WEIGHT = 0.5, 0.3, 0.5
 class VisionLoss(nn.Module):
     """Cross-entropy of the classes in each square of an image, from the tower's image tokens."""
 
-    def __init__(self, model: AlpamayoModel) -> None:
+    def __init__(self, model: AlpamayoModel, passes: Passes = EAGER) -> None:
         super().__init__()
+        self._passes = passes
         g = model.config.vision
         self._cells = g.patch_size * g.spatial_merge_size // CELL
         outputs = self._cells ** 2 * len(LABELS)
@@ -47,7 +48,7 @@ class VisionLoss(nn.Module):
     def forward(self, model: AlpamayoModel, images: Sequence[LabelledImage]) -> dict[str, Tensor]:
         pixels = torch.from_numpy(np.stack([item.image for item in images])).to(model.device)
         shares = torch.from_numpy(np.stack([item.shares for item in images])).to(model.device)
-        return {'vision': self.of(*forward.see(model, pixels), shares)}
+        return {'vision': self.of(*self._passes.see(model, pixels), shares)}
 
     def of(self, tokens: Tensor, deepstack: Sequence[Tensor], shares: Tensor) -> Tensor:
         """The loss of N images: tokens (N, tokens, hidden), deepstack features likewise and
@@ -70,19 +71,20 @@ class ReasoningLoss(nn.Module):
     controls off the trajectory's start token; that of the classes in the images where a batch has
     them."""
 
-    def __init__(self, model: AlpamayoModel) -> None:
+    def __init__(self, model: AlpamayoModel, passes: Passes = EAGER) -> None:
         super().__init__()
+        self._passes = passes
         hidden, waypoints = model.config.text.hidden_size, model.config.unicycle.n_waypoints
-        self.eyes = VisionLoss(model)
+        self.eyes = VisionLoss(model, passes)
         self.cause = nn.Linear(hidden, len(CAUSES))
         self.facts = nn.Linear(hidden, len(FACTS))
         self.controls = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(),
                                       nn.Linear(hidden, 2 * waypoints))
 
     def forward(self, model: AlpamayoModel, batch: Batch) -> dict[str, Tensor]:
-        tokens, deepstack = forward.see(model, batch.images)
-        hidden, _ = forward.read(model, batch.ids, batch.positions, tokens.flatten(0, 1),
-                                 [deep.flatten(0, 1) for deep in deepstack])
+        tokens, deepstack = self._passes.see(model, batch.images)
+        hidden, _ = self._passes.read(model, batch.ids, batch.positions, tokens.flatten(0, 1),
+                                      [deep.flatten(0, 1) for deep in deepstack])
         asked = batch.targets >= 0
         logits = model.vlm.logits(hidden[asked])
         right = (logits.argmax(-1) == batch.targets[asked]).float().mean()
@@ -90,7 +92,7 @@ class ReasoningLoss(nn.Module):
         before = model.vlm.decoder.norm(hidden[rows, asked.int().argmax(1)])
         causes = self.cause(before)
         known = batch.facts.isfinite()
-        distances = (self.facts(before) - batch.facts / FACT_SCALE_M)[known]
+        distances = (self.facts(before) - batch.facts)[known]
         last = model.vlm.decoder.norm(hidden[rows, batch.lengths - 1])
         controls = self.controls(last).view_as(batch.action)
         losses = {
@@ -106,18 +108,20 @@ class ReasoningLoss(nn.Module):
         return losses
 
 
-def export_cache(model: AlpamayoModel, batch: Batch) -> list[list[tuple[Tensor, Tensor]]]:
+def export_cache(model: AlpamayoModel, batch: Batch, passes: Passes = EAGER
+                 ) -> list[list[tuple[Tensor, Tensor]]]:
     """The frozen VLM's keys and values of each sample, without padding, float16."""
     with torch.no_grad():
-        tokens, deepstack = forward.see(model, batch.images)
-        _, cache = forward.read(model, batch.ids, batch.positions, tokens.flatten(0, 1),
-                                [deep.flatten(0, 1) for deep in deepstack])
+        tokens, deepstack = passes.see(model, batch.images)
+        _, cache = passes.read(model, batch.ids, batch.positions, tokens.flatten(0, 1),
+                               [deep.flatten(0, 1) for deep in deepstack])
     return [[(k[row, :, :length].half(), v[row, :, :length].half()) for k, v in cache]
             for row, length in enumerate(batch.lengths.tolist())]
 
 
-def expert_loss(model: AlpamayoModel, cache: forward.Cache, lengths: Tensor, offsets: Tensor,
-                action: Tensor, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
+def expert_loss(model: AlpamayoModel, cache: Cache, lengths: Tensor, offsets: Tensor,
+                action: Tensor, draws: int, generator: torch.Generator,
+                passes: Passes = EAGER) -> dict[str, Tensor]:
     """Mean squared error of the velocity at ``draws`` points of the flow of each sample.
 
     action (B, T, 2) normalised; t = 0.999 (1 - Beta(1.5, 1)), noisy = t action + (1 - t) noise.
@@ -130,5 +134,5 @@ def expert_loss(model: AlpamayoModel, cache: forward.Cache, lengths: Tensor, off
     noise = torch.randn(batch, draws, *action.shape[1:], generator=generator, device=device)
     clean = action[:, None]
     noisy = time[..., None, None] * clean + (1 - time[..., None, None]) * noise
-    predicted = forward.velocity(model, noisy, time, cache, lengths, offsets)
+    predicted = passes.velocity(model, noisy, time, cache, lengths, offsets)
     return {'expert': F.mse_loss(predicted, clean - noise)}

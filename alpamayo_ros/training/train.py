@@ -21,9 +21,11 @@ from alpamayo_ros.model.config import AlpamayoConfig, load_config
 from alpamayo_ros.model.tokenizer import load_tokenizer
 from alpamayo_ros.training import examples as ex
 from alpamayo_ros.training import stages
-from alpamayo_ros.training.batches import Batch, Batcher
+from alpamayo_ros.training.batches import Batch, Batcher, up_to
 from alpamayo_ros.training.curves import draw_curves
+from alpamayo_ros.training.forward import EAGER, Passes, compiled_passes
 from alpamayo_ros.training.loop import LOG, Progress, fit
+from alpamayo_ros.training.memory import keep_freed_memory
 from alpamayo_ros.training.nano import write_configuration
 from alpamayo_ros.training.settings import StageSettings, TrainingSettings
 from alpamayo_ros.training.store import Store
@@ -41,9 +43,12 @@ def train(directory: Path, settings: TrainingSettings, device: str = 'cpu',
     """Train nano into ``directory`` on ``device``, or go on with the run that is there.
 
     ``start``: a checkpoint of nano whose weights a new run begins with; its tower sees already, so
-    the first stage is left out. ``ValueError`` when the run that is there has other settings, or
-    when the checkpoint to start from has another configuration.
+    the first stage is left out. ``ValueError`` when the run that is there has other settings, when
+    the checkpoint to start from has another configuration, or when there is nothing to compile the
+    passes with.
     """
+    passes = compiled_passes() if settings.compiled else EAGER
+    keep_freed_memory()
     torch.manual_seed(settings.seed)
     notes = directory / 'training'
     _write_settings(notes, settings)
@@ -54,15 +59,13 @@ def train(directory: Path, settings: TrainingSettings, device: str = 'cpu',
         _take_over(start, directory)
         progress.finish('vision')
     model = _model(directory).to(device)
-    for index, (name, stage) in enumerate((
-            ('vision', settings.vision), ('glance', settings.glance),
-            ('reasoning', settings.reasoning), ('expert', settings.expert))):
+    for index, (name, stage) in enumerate(settings.stages().items()):
         if progress.is_done(name):
             continue
         seed = settings.seed * 100_000_000 + index * _SEEDS_PER_STAGE + progress.step(name)
         run = {'vision': _vision, 'expert': _expert}.get(name, _reasoning)
         with ExitStack() as stack:
-            run(name, stage, settings, progress, model, seed, stack)
+            run(name, stage, settings, progress, model, passes, seed, stack)
         _save(model, directory)
         progress.finish(name)
         draw_curves(notes / LOG, notes / 'curves.png')
@@ -144,9 +147,9 @@ def _stream(make: partial, seed: int, settings: TrainingSettings, stack: ExitSta
 
 
 def _vision(name: str, stage: StageSettings, settings: TrainingSettings, progress: Progress,
-            model: AlpamayoModel, seed: int, stack: ExitStack) -> None:
+            model: AlpamayoModel, passes: Passes, seed: int, stack: ExitStack) -> None:
     rng = np.random.default_rng(seed)
-    loss = stages.VisionLoss(model).to(model.device)
+    loss = stages.VisionLoss(model, passes).to(model.device)
     make = partial(ex.labelled_images, camera_ids=stage.cameras, count=_IMAGES)
     store = Store(_stream(make, seed, settings, stack), rng, batch=stage.batch, reuse=stage.reuse,
                   size=stage.store)
@@ -156,12 +159,12 @@ def _vision(name: str, stage: StageSettings, settings: TrainingSettings, progres
 
 
 def _reasoning(name: str, stage: StageSettings, settings: TrainingSettings, progress: Progress,
-               model: AlpamayoModel, seed: int, stack: ExitStack) -> None:
+               model: AlpamayoModel, passes: Passes, seed: int, stack: ExitStack) -> None:
     rng = np.random.default_rng(seed)
-    loss = stages.ReasoningLoss(model).to(model.device)
+    loss = stages.ReasoningLoss(model, passes).to(model.device)
     progress.load_head('eyes', loss.eyes)
     progress.load_head('reasoning', loss)
-    batcher = Batcher(model.config, load_tokenizer(model.config))
+    batcher = Batcher(model.config, load_tokenizer(model.config), multiple=passes.multiple)
     # While the tower learns it is told what is where, too.
     store = _example_store(stage, settings, seed, stack, rng, labels=stage.sees)
     model.vlm.visual.requires_grad_(stage.sees)
@@ -172,14 +175,14 @@ def _reasoning(name: str, stage: StageSettings, settings: TrainingSettings, prog
 
 
 def _expert(name: str, stage: StageSettings, settings: TrainingSettings, progress: Progress,
-            model: AlpamayoModel, seed: int, stack: ExitStack) -> None:
+            model: AlpamayoModel, passes: Passes, seed: int, stack: ExitStack) -> None:
     rng = np.random.default_rng(seed)
-    batcher = Batcher(model.config, load_tokenizer(model.config))
+    batcher = Batcher(model.config, load_tokenizer(model.config), multiple=passes.multiple)
     generator = torch.Generator(model.device).manual_seed(seed)
 
     def exported(example: ex.Example) -> tuple[list[tuple[Tensor, Tensor]], Batch]:
         batch = batcher([example], jitter=rng).to(model.device)
-        return stages.export_cache(model, batch)[0], batch
+        return stages.export_cache(model, batch, passes)[0], batch
 
     store = _example_store(stage, settings, seed, stack, rng, exported)
     model.vlm.requires_grad_(False)
@@ -187,11 +190,12 @@ def _expert(name: str, stage: StageSettings, settings: TrainingSettings, progres
     def losses(step: int) -> dict[str, Tensor]:
         drawn = store.draw()
         lengths = torch.cat([batch.lengths for _, batch in drawn])
-        cache = [tuple(_padded([caches[layer][part] for caches, _ in drawn], int(lengths.max()))
+        longest = up_to(int(lengths.max()), passes.multiple)
+        cache = [tuple(_padded([caches[layer][part] for caches, _ in drawn], longest)
                        for part in (0, 1)) for layer in range(model.config.text.num_layers)]
         return stages.expert_loss(
             model, cache, lengths, torch.cat([batch.offsets for _, batch in drawn]),
-            torch.cat([batch.action for _, batch in drawn]), settings.draws, generator)
+            torch.cat([batch.action for _, batch in drawn]), settings.draws, generator, passes)
 
     fit(name, stage, progress, model,
         [model.expert, model.action_in_proj, model.action_out_proj], losses,

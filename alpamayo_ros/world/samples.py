@@ -19,6 +19,8 @@ _WAYS = {'right': -1.0, 'straight': 0.0, 'left': 1.0}
 _HOLDING = ('red_light', 'pedestrian', 'standing_lead', 'braking_lead', 'slow_lead', 'cut_in')
 """Causes that never let a vehicle speed up."""
 _TOLD_TURN_RAD = 0.4
+ROUTE_AHEAD_M = (15, 30, 45)
+"""How far ahead the facts say how much the route turns."""
 
 
 def instants(drive: Drive) -> tuple[int, ...]:
@@ -52,12 +54,14 @@ def sample_at(drive: Drive, step: int) -> Sample:
     xyz, rot = _in_frame(history, origin)
     future_xyz, future_rot = _in_frame(future, origin)
     stated = _stated(played, step, bound, motion(future_xyz, float(origin[3])))
+    others = _other_drives(played, step)
     return Sample(
         drive=drive, step=step, cause=bound.cause,
         reasoning=reasoning.write(bound.cause, stated, bound.words, rng), manoeuvre=stated,
         navigation=played.navigation[step], history_xyz=xyz, history_rot=rot,
-        future_xyz=future_xyz, future_rot=future_rot, others=_others(played, step),
-        facts=_facts(played, step, bound))
+        future_xyz=future_xyz, future_rot=future_rot, others=tuple(
+            _in_frame(ego[1:], ego[0])[0] for ego in others), other_controls=tuple(
+            ego[:FUTURE_STEPS, 4:6] for ego in others), facts=_facts(played, step, bound))
 
 
 def draw_sample(kind: str, seed: int) -> Sample:
@@ -159,19 +163,23 @@ def _stated(drive: PlayedDrive, step: int, bound: Bound, found: Motion) -> tuple
     return along, 'follow'
 
 
-def _others(drive: PlayedDrive, step: int) -> tuple[np.ndarray, ...]:
-    """The future in the drive's alternative situation, from the same state."""
+def _other_drives(drive: PlayedDrive, step: int) -> tuple[np.ndarray, ...]:
+    """How the driver goes on in the drive's alternative situation, states (65, 6) from the same
+    one."""
     if drive.alternative is None or not _both_open(drive, step):
         return ()
     state = drive.ego[step]
     before = float(drive.ego[step - 1, 4])
     ego, _, _ = simulate(drive.alternative.at_step(step), state[:4], FUTURE_STEPS + 1, before)
-    return (_in_frame(ego[1:], ego[0])[0],)
+    return (ego,)
 
 
 def _facts(drive: PlayedDrive, step: int, bound: Bound) -> dict[str, float]:
     s = float(drive.places[step])
     facts = {'speed': float(drive.ego[step, 3]), 'speed_limit': float(drive.situation.limit)}
+    for metres in ROUTE_AHEAD_M:
+        turned = drive.situation.route.at(s + metres)[2] - float(drive.ego[step, 2])
+        facts[f'route_{metres}m'] = (turned + math.pi) % (2 * math.pi) - math.pi
     if bound.passage is not None:
         facts['stop_line_m'] = bound.passage.line - s
     if bound.cause == 'pedestrian':

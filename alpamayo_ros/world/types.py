@@ -114,8 +114,10 @@ class Sample:
     (64, 3, 3): the first is 0.1 s later. ``cause``: which of ``CAUSES`` of the world's ``causes``
     binds the driver. ``reasoning``: a sentence that says so. ``manoeuvre``: what the text states
     the vehicle does, (longitudinal, lateral) of ``causes``. ``others``: further sensible futures,
-    each (64, 3). ``facts``: numbers for the evaluation, such as 'stop_line_m', the distance from
-    the rear axle to the line the vehicle must not cross.
+    each (64, 3), and ``other_controls`` the accelerations m/s^2 and curvatures 1/m that lead to
+    them, each (64, 2). ``facts``: numbers for training and evaluation, such as 'stop_line_m', the
+    distance from the rear axle to the line the vehicle must not cross, or 'route_30m', how much
+    the route turns over the next 30 m, rad, left positive.
     """
 
     drive: Drive
@@ -129,4 +131,5 @@ class Sample:
     future_xyz: np.ndarray
     future_rot: np.ndarray
     others: tuple[np.ndarray, ...] = ()
+    other_controls: tuple[np.ndarray, ...] = ()
     facts: Mapping[str, float] = field(default_factory=dict)

@@ -29,6 +29,7 @@ from alpamayo_ros.training.train import train
 from alpamayo_ros.world.causes import CAUSES, KINDS
 from alpamayo_ros.world.reasoning import all_texts, navigation_texts
 from alpamayo_ros.world.render import LABELS
+from alpamayo_ros.world.samples import draw_sample
 
 
 @pytest.fixture(scope='module')
@@ -46,7 +47,7 @@ def _example(reasoning: str, navigation: str | None) -> Example:
             0, 256, (4, IMAGE_SIZE[1], IMAGE_SIZE[0], 3), np.uint8),
         history_xyz=np.zeros((16, 3), np.float32), controls=rng.normal(size=(64, 2)).astype(
             np.float32), reasoning=reasoning, navigation=navigation, kind='red_light',
-        cause='red_light', facts=np.array([30.0, np.nan], np.float32))
+        cause='red_light', facts=np.array([1.0, *[np.nan] * 4], np.float32))
 
 
 def test_store_draws_each_item_as_often_as_asked():
@@ -142,8 +143,8 @@ def test_what_the_reasoning_stage_minimises(tmp_path):
     drawn = [next(examples.examples(seed, (1,), 1, 1, labels=True))
              for seed in (KINDS.index('red_light'), KINDS.index('standing_lead'))]
     assert [item.cause for item in drawn] == ['red_light', 'standing_lead']
-    assert np.isfinite(drawn[0].facts).tolist() == [True, False]
-    assert np.isfinite(drawn[1].facts).tolist() == [False, True]
+    assert np.isfinite(drawn[0].facts).tolist() == [True, False, True, True, True]
+    assert np.isfinite(drawn[1].facts).tolist() == [False, True, True, True, True]
     batch = batcher(drawn)
     assert [CAUSES[index] for index in batch.causes] == ['red_light', 'standing_lead']
     loss = stages.ReasoningLoss(model)
@@ -157,7 +158,7 @@ def test_what_the_reasoning_stage_minimises(tmp_path):
                                         retain_graph=True, allow_unused=True)
         assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0, name
     # A fact that the cause does not have asks nothing.
-    other = replace(drawn[0], facts=np.full(2, np.nan, np.float32))
+    other = replace(drawn[0], facts=np.full(5, np.nan, np.float32))
     assert float(loss(model, batcher([other]))['facts'].detach()) == 0
     without = loss(model, batcher([replace(item, shares=None) for item in drawn]))
     assert 'vision' not in without
@@ -168,7 +169,47 @@ TINY = TrainingSettings(
     vision=StageSettings(40, 4, 1e-3, 2.0, 8),
     glance=StageSettings(30, 2, 1e-3, 4.0, 4, (1,), frames=1),
     reasoning=StageSettings(2, 2, 1e-3, 4.0, 4, (1, 6)),
-    expert=StageSettings(3, 2, 1e-3, 4.0, 4, (1,)), draws=2)
+    expert=StageSettings(3, 2, 1e-3, 4.0, 4, (1,)), draws=2, compiled=False)
+
+
+def test_steps_of_stages_can_be_set():
+    settings = TrainingSettings().with_steps({'glance': 7, 'expert': 9})
+    assert [stage.steps for stage in settings.stages().values()] == [
+        TrainingSettings().vision.steps, 7, TrainingSettings().reasoning.steps, 9]
+    for steps, match in (({'glances': 7}, "'glances' is no stage; expected one of vision, glance"),
+                         ({'expert': 0}, 'steps of expert are 0; expected 1 or more')):
+        with pytest.raises(ValueError, match=match):
+            TrainingSettings().with_steps(steps)
+
+
+def test_either_of_two_sensible_futures_is_asked_for():
+    """As often the one as the other, and with the controls that lead to it."""
+    taken = []
+    for seed in range(KINDS.index('blocked_lane'), 40 * len(KINDS), len(KINDS)):
+        sample = draw_sample('blocked_lane', seed)
+        assert len(sample.other_controls) == len(sample.others) == 1
+        speed = sample.drive.ego[sample.step, 3]
+        driven = unicycle_positions(sample.other_controls[0], speed)
+        assert np.abs(driven - sample.others[0][:, :2]).max() < 1e-6
+        realised = sample.drive.ego[sample.step:sample.step + 64, 4:6]
+        chosen = examples._controls(sample)
+        taken.append(np.array_equal(chosen, realised.astype(np.float32)))
+        assert taken[-1] or np.array_equal(chosen, sample.other_controls[0].astype(np.float32))
+    assert 0.25 < np.mean(taken) < 0.75
+
+
+def unicycle_positions(controls, speed):
+    """Positions (T, 2) that controls (T, 2) lead to from the origin."""
+    x = y = yaw = 0.0
+    places = []
+    for accel, bend in controls:
+        after = max(speed + 0.1 * accel, 0.0)
+        turned = yaw + bend * (0.1 * speed + 0.005 * accel)
+        x += 0.05 * (speed * np.cos(yaw) + after * np.cos(turned))
+        y += 0.05 * (speed * np.sin(yaw) + after * np.sin(turned))
+        yaw, speed = turned, after
+        places.append((x, y))
+    return np.array(places)
 
 
 def test_killed_run_goes_on_and_its_checkpoint_plans(tmp_path, monkeypatch):
@@ -210,7 +251,8 @@ def test_killed_run_goes_on_and_its_checkpoint_plans(tmp_path, monkeypatch):
 def test_a_run_begins_with_the_weights_of_another(tmp_path):
     first, second = tmp_path / 'first', tmp_path / 'second'
     none = StageSettings(1, 2, 0.0, 4.0, 4, (1,), frames=1)
-    short = TrainingSettings(vision=none, glance=none, reasoning=none, expert=none, draws=1)
+    short = TrainingSettings(vision=none, glance=none, reasoning=none, expert=none, draws=1,
+                             compiled=False)
     train(first, short)
     weights = (first / 'model.safetensors').read_bytes()
     train(second, replace(short, seed=2), start=first)
