@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from alpamayo_ros.training.settings import TrainingSettings
 
 HELP = 'train the nano checkpoint on the driving world'
 
@@ -37,14 +41,22 @@ def _steps(text: str) -> tuple[str, int]:
     return stage, int(count)
 
 
+def settings(args: argparse.Namespace) -> TrainingSettings:
+    """The settings that the command's arguments ask for; ``ValueError`` for impossible ones."""
+    from dataclasses import replace
+
+    from alpamayo_ros.training.settings import TrainingSettings
+    asked = replace(TrainingSettings(seed=args.seed), workers=args.workers,
+                    compiled=not args.eager)
+    return asked.scaled(args.scale).with_steps(dict(args.steps))
+
+
 def run(args: argparse.Namespace) -> int:
     """Train; killed at any time, the same command goes on."""
     import sys
-    from dataclasses import replace
 
     import torch
 
-    from alpamayo_ros.training.settings import TrainingSettings
     from alpamayo_ros.training.train import train
     if args.seed < 0 or args.workers < 1 or args.scale <= 0:
         print(f'alpamayo train: --seed {args.seed}, --workers {args.workers}, --scale '
@@ -52,11 +64,8 @@ def run(args: argparse.Namespace) -> int:
         return 2
     if args.threads:
         torch.set_num_threads(args.threads)
-    settings = replace(TrainingSettings(seed=args.seed), workers=args.workers,
-                       compiled=not args.eager)
     try:
-        settings = settings.scaled(args.scale).with_steps(dict(args.steps))
-        train(args.output, settings, args.device, args.start)
+        train(args.output, settings(args), args.device, args.start)
     except (OSError, ValueError, RuntimeError) as error:
         print(f'alpamayo train: {error}', file=sys.stderr)
         return 1

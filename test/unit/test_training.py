@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from alpamayo_ros.cli.main import main
 from alpamayo_ros.model.config import load_config
 from alpamayo_ros.model.tokenizer import load_tokenizer, special
 from alpamayo_ros.training import examples, stages
@@ -182,6 +183,26 @@ def test_steps_of_stages_can_be_set():
             TrainingSettings().with_steps(steps)
 
 
+@pytest.mark.parametrize(('arguments', 'status', 'says'), [
+    (['--steps', 'glances=3'], 1, "'glances' is no stage; expected one of vision, glance"),
+    (['--steps', 'glance=0'], 1, 'steps of glance are 0; expected 1 or more'),
+    (['--steps', 'glance'], 2, "'glance'; expected a stage and its steps, as in glance=500"),
+    (['--scale', '0'], 2, 'expected 0 or more, 1 or more, above 0')])
+def test_command_names_what_it_cannot_do(tmp_path, capsys, arguments, status, says):
+    try:
+        code = main(['train', str(tmp_path / 'run'), *arguments])
+    except SystemExit as ended:
+        code = ended.code
+    assert code == status and says in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()
+
+
+def test_compiling_needs_a_compiler(tmp_path, monkeypatch):
+    monkeypatch.setattr('shutil.which', lambda name: None)
+    with pytest.raises(ValueError, match='no C.. compiler; expected g.., c.. or clang'):
+        train(tmp_path, TrainingSettings())
+
+
 def test_either_of_two_sensible_futures_is_asked_for():
     """As often the one as the other, and with the controls that lead to it."""
     taken = []
@@ -246,6 +267,23 @@ def test_killed_run_goes_on_and_its_checkpoint_plans(tmp_path, monkeypatch):
     assert planner.warm_up((1, 6))
     with pytest.raises(ValueError, match='settings'):
         train(tmp_path, replace(TINY, seed=2))
+
+
+def test_the_same_command_gives_the_same_losses(tmp_path, monkeypatch):
+    """The same draws in the same order; only sums may be rounded otherwise."""
+    monkeypatch.setattr(Store, 'FIRST', 4)
+    few = StageSettings(3, 2, 1e-3, 2.0, 4, (1,), frames=1)
+    settings = TrainingSettings(vision=few, glance=few, reasoning=replace(few, sees=False),
+                                expert=few, draws=2, workers=2, compiled=False)
+    logs = []
+    for run in ('first', 'second'):
+        train(tmp_path / run, settings)
+        lines = (tmp_path / run / 'training' / 'log.jsonl').read_text(encoding='utf-8')
+        logs.append([json.loads(line) for line in lines.splitlines()])
+    for first, second in zip(*logs, strict=True):
+        del first['seconds'], second['seconds']
+        assert first.pop('stage') == second.pop('stage')
+        assert first == pytest.approx(second, rel=1e-3)
 
 
 def test_a_run_begins_with_the_weights_of_another(tmp_path):

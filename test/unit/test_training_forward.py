@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -40,8 +42,17 @@ def _prompt(runtime, cameras, rng):
     return images, grids, runtime.fuse(prompt, history), torch.tensor(answer)
 
 
+@pytest.fixture(params=['eager', 'compiled'])
+def passes(request):
+    if request.param == 'eager':
+        return forward.EAGER
+    if not any(map(shutil.which, ('g++', 'c++', 'clang++'))):
+        pytest.skip('there is no C++ compiler to compile the passes with')
+    return forward.compiled_passes()
+
+
 @torch.no_grad()
-def test_batch_equals_single_prompts(runtime):
+def test_batch_equals_single_prompts(runtime, passes):
     from alpamayo_ros.model.preprocessing import FramePreprocessor
     model, config = runtime.model, runtime.config
     rng = np.random.default_rng(0)
@@ -57,12 +68,12 @@ def test_batch_equals_single_prompts(runtime):
         positions[:, index, :len(rows[index])] = torch.cat([places, after.expand(3, -1)], 1)
         deltas.append(delta)
     images = torch.from_numpy(np.concatenate([images for images, *_ in samples]))
-    tokens, deepstack = forward.see(model, images)
-    hidden, cache = forward.read(model, ids, positions, tokens.flatten(0, 1),
-                                 [deep.flatten(0, 1) for deep in deepstack])
+    tokens, deepstack = passes.see(model, images)
+    hidden, cache = passes.read(model, ids, positions, tokens.flatten(0, 1),
+                                [deep.flatten(0, 1) for deep in deepstack])
     lengths = torch.tensor([len(row) for row in rows])
     noisy, time = torch.randn(2, 3, 64, 2), torch.rand(2, 3)
-    batched = forward.velocity(model, noisy, time, cache, lengths, lengths + torch.tensor(deltas))
+    batched = passes.velocity(model, noisy, time, cache, lengths, lengths + torch.tensor(deltas))
 
     preprocessor = FramePreprocessor(config.vision, min_pixels=config.min_pixels,
                                      max_pixels=config.max_pixels)
