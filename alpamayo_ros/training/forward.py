@@ -4,7 +4,7 @@ The planner runs one prompt at a time over a preallocated cache. Training runs m
 and keeps no cache, so attention is arranged differently here; weights, layers and results are the
 same (a test compares the two).
 
-``Passes`` holds them as they are or compiled: fused, they take about half the time on a CPU, but
+``Passes`` holds them as they are or compiled: fused, they take less time (docs/nano.md), but
 compiling them takes minutes and a C++ compiler, and again for every new shape.
 """
 

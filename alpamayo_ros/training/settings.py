@@ -36,7 +36,7 @@ class TrainingSettings:
     frame of the two cameras that look ahead, a tenth of the work, then with all frames of all six
     and the vision tower as it is. ``draws``: points of the flow a sample in a batch of the
     expert's stage gives. ``compiled``: whether the passes are compiled, which needs a C++ compiler,
-    takes minutes once and then saves almost half of the time.
+    takes minutes once and then makes them faster.
     """
 
     seed: int = 1
