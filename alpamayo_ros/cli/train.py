@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='times the steps of every stage; below 1 for a quick look')
     parser.add_argument('--steps', nargs='+', type=_steps, default=[], metavar='STAGE=N',
                         help='other steps for some of the stages vision, glance, reasoning, expert')
+    parser.add_argument('--twice', nargs='+', default=[], metavar='KIND',
+                        help='kinds of drives to draw twice as often as the others')
     parser.add_argument('--workers', type=int, default=1, help='processes that render drives')
     parser.add_argument('--eager', action='store_true',
                         help='do not compile the passes: for quick looks, and where there is no '
@@ -47,7 +49,7 @@ def settings(args: argparse.Namespace) -> TrainingSettings:
 
     from alpamayo_ros.training.settings import TrainingSettings
     asked = replace(TrainingSettings(seed=args.seed), workers=args.workers,
-                    compiled=not args.eager)
+                    compiled=not args.eager, twice=tuple(args.twice))
     return asked.scaled(args.scale).with_steps(dict(args.steps))
 
 

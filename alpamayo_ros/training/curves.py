@@ -14,7 +14,7 @@ def draw_curves(log: Path, picture: Path) -> None:
     from matplotlib.figure import Figure
     rows = [json.loads(line) for line in log.read_text(encoding='utf-8').splitlines()]
     names = list(dict.fromkeys(row['stage'] for row in rows))
-    figure = Figure(figsize=(4.2 * len(names), 3.4), layout='constrained')
+    figure = Figure(figsize=(4.2 * len(names), 4.2), layout='constrained')
     FigureCanvasAgg(figure)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         # A run that went on after a stop has some steps twice; the later ones count.
@@ -26,5 +26,5 @@ def draw_curves(log: Path, picture: Path) -> None:
         axes.set_xlabel('step')
         axes.set_yscale('log')
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc='upper center', bbox_to_anchor=(0.5, -0.17), ncols=3)
     figure.savefig(picture, dpi=110)

@@ -89,15 +89,17 @@ def _look(renderer: Renderer, step: int, camera_id: int) -> tuple[np.ndarray, np
     return renderer.image(step, camera, *RENDER_SIZE, labels=True)
 
 
-def draw_drive(seed: int) -> tuple[Drive, np.random.Generator]:
-    """A drive of a kind in turn, and the generator for what is drawn from it."""
-    return make_drive(KINDS[seed % len(KINDS)], seed), np.random.default_rng([seed, 1])
+def draw_drive(seed: int, twice: Sequence[str] = ()) -> tuple[Drive, np.random.Generator]:
+    """A drive of a kind in turn, of those in ``twice`` two a turn, and the generator for what is
+    drawn from it."""
+    kinds = (*KINDS, *twice)
+    return make_drive(kinds[seed % len(kinds)], seed), np.random.default_rng([seed, 1])
 
 
 def examples(seed: int, camera_ids: Sequence[int], frames: int, count: int,
-             labels: bool = False) -> Iterator[Example]:
+             labels: bool = False, twice: Sequence[str] = ()) -> Iterator[Example]:
     """At most ``count`` instants of one drive, in no order."""
-    drive, rng = draw_drive(seed)
+    drive, rng = draw_drive(seed, twice)
     steps = instants(drive)
     if not steps:
         return
@@ -106,9 +108,10 @@ def examples(seed: int, camera_ids: Sequence[int], frames: int, count: int,
         yield example(sample_at(drive, int(step)), renderer, camera_ids, frames, labels=labels)
 
 
-def labelled_images(seed: int, camera_ids: Sequence[int], count: int) -> Iterator[LabelledImage]:
+def labelled_images(seed: int, camera_ids: Sequence[int], count: int,
+                    twice: Sequence[str] = ()) -> Iterator[LabelledImage]:
     """``count`` images of one drive at random instants; ahead is looked at as often as aside."""
-    drive, rng = draw_drive(seed)
+    drive, rng = draw_drive(seed, twice)
     renderer = Renderer(drive)
     for _ in range(count):
         camera_id = int(rng.choice((1, 6) if rng.random() < 0.7 else camera_ids))

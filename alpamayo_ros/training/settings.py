@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from alpamayo_ros.world.causes import KINDS
+
 ALL_CAMERAS = (0, 1, 2, 3, 5, 6)
 FRONT_CAMERAS = (1, 6)
 
@@ -36,7 +38,8 @@ class TrainingSettings:
     frame of the two cameras that look ahead, a tenth of the work, then with all frames of all six
     and the vision tower as it is. ``draws``: points of the flow a sample in a batch of the
     expert's stage gives. ``compiled``: whether the passes are compiled, which needs a C++ compiler,
-    takes minutes once and then makes them faster.
+    takes minutes once and then makes them faster. ``twice``: kinds of drives that are drawn twice
+    as often as the others; ``ValueError`` for what is no kind.
     """
 
     seed: int = 1
@@ -48,6 +51,13 @@ class TrainingSettings:
     draws: int = 4
     weight_decay: float = 0.02
     compiled: bool = True
+    twice: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for kind in self.twice:
+            if kind not in KINDS or self.twice.count(kind) > 1:
+                raise ValueError(f'kinds to draw twice are {", ".join(self.twice)}; expected some '
+                                 f'of {", ".join(KINDS)}, each once')
 
     def scaled(self, factor: float) -> TrainingSettings:
         """The same with ``factor`` times the steps of every stage, at least one."""

@@ -150,7 +150,8 @@ def _vision(name: str, stage: StageSettings, settings: TrainingSettings, progres
             model: AlpamayoModel, passes: Passes, seed: int, stack: ExitStack) -> None:
     rng = np.random.default_rng(seed)
     loss = stages.VisionLoss(model, passes).to(model.device)
-    make = partial(ex.labelled_images, camera_ids=stage.cameras, count=_IMAGES)
+    make = partial(ex.labelled_images, camera_ids=stage.cameras, count=_IMAGES,
+                   twice=settings.twice)
     store = Store(_stream(make, seed, settings, stack), rng, batch=stage.batch, reuse=stage.reuse,
                   size=stage.store)
     fit(name, stage, progress, nn.ModuleList([model, loss]), [model.vlm.visual, loss],
@@ -213,6 +214,6 @@ def _example_store(stage: StageSettings, settings: TrainingSettings, seed: int, 
                    rng: np.random.Generator, prepare=lambda item: item, labels: bool = False
                    ) -> Store:
     make = partial(ex.examples, camera_ids=stage.cameras, frames=stage.frames, count=_INSTANTS,
-                   labels=labels)
+                   labels=labels, twice=settings.twice)
     return Store(_stream(make, seed, settings, stack), rng, batch=stage.batch, reuse=stage.reuse,
                  size=stage.store, prepare=prepare)

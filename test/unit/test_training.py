@@ -115,6 +115,18 @@ def test_examples_are_the_same_for_a_seed_and_of_every_kind():
     assert kinds == set(KINDS)
 
 
+def test_some_kinds_are_drawn_twice_as_often():
+    twice = ('curve', 'pedestrian')
+    kinds = [examples.draw_drive(seed, twice)[0].kind for seed in range(2 * (len(KINDS) + 2))]
+    assert {kind: kinds.count(kind) for kind in KINDS} == {
+        kind: 4 if kind in twice else 2 for kind in KINDS}
+    example = next(examples.examples(len(KINDS), (1,), 1, 1, twice=twice))
+    assert example.kind == 'curve'
+    for wrong in (('kerb',), ('curve', 'curve')):
+        with pytest.raises(ValueError, match='drawn? twice'):
+            TrainingSettings(twice=wrong)
+
+
 def test_vision_loss_falls_when_it_is_followed(tmp_path):
     """Twenty steps on a few images must teach something, or gradients do not arrive."""
     from alpamayo_ros.training.train import _model
