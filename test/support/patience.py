@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 
-def first_success(attempt, *choices):
-    """What ``attempt(choice)`` gives for the first choice for which its exit code is 0.
+def once_it_keeps_up(attempt, *choices):
+    """The result of ``attempt(choice)`` for the first choice that could keep up, or for the last.
 
-    ``attempt`` returns (exit code, anything). A virtual machine may lose most of its time to its
-    neighbours for half a minute; a tool that must keep up with cameras then rightly says that it
-    could not. That it never can is told by the last attempt, whose result is returned as it is.
+    ``attempt`` returns (whether the tool itself said that it could not keep up, result). A virtual
+    machine may lose most of its time to its neighbours for half a minute, and the tool then rightly
+    says so. Only that is tried again: every other failure is the result, and so is the last.
     """
     for choice in choices:
-        code, result = attempt(choice)
-        if code == 0:
+        behind, result = attempt(choice)
+        if not behind:
             break
-    return code, result
+    return result

@@ -123,7 +123,7 @@ def test_some_kinds_are_drawn_twice_as_often():
     example = next(examples.examples(len(KINDS), (1,), 1, 1, twice=twice))
     assert example.kind == 'curve'
     for wrong in (('kerb',), ('curve', 'curve')):
-        with pytest.raises(ValueError, match='drawn? twice'):
+        with pytest.raises(ValueError, match='kinds to draw twice are'):
             TrainingSettings(twice=wrong)
 
 
@@ -199,6 +199,7 @@ def test_steps_of_stages_can_be_set():
     (['--steps', 'glances=3'], 1, "'glances' is no stage; expected one of vision, glance"),
     (['--steps', 'glance=0'], 1, 'steps of glance are 0; expected 1 or more'),
     (['--steps', 'glance'], 2, "'glance'; expected a stage and its steps, as in glance=500"),
+    (['--twice', 'kerb'], 1, 'kinds to draw twice are kerb; expected some of clear_road, curve'),
     (['--scale', '0'], 2, 'expected 0 or more, 1 or more, above 0')])
 def test_command_names_what_it_cannot_do(tmp_path, capsys, arguments, status, says):
     try:
