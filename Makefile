@@ -5,7 +5,7 @@
 
 VENV := .venv
 RUN := $(VENV)/bin/python
-TOOL := $(RUN) -m alpamayo_ros.cli.main
+TOOL := $(VENV)/bin/alpamayo
 VERIFY_DIR ?= test/data/golden
 
 # The source tree is what runs: nothing is installed, so nothing can be stale.

@@ -12,6 +12,21 @@ fail() {
     exit 1
 }
 
+# The tools of this checkout as one command, wherever it is called from. Written each time, as the
+# checkout may have been moved.
+write_tool() {
+    cat >"$VENV/bin/.alpamayo.$$" <<END
+#!/bin/sh
+# alpamayo COMMAND, from the source tree $PWD
+unset _ROS_WHEELS_BOOTSTRAP_COMPLETE
+export RMW_IMPLEMENTATION="\${RMW_IMPLEMENTATION:-rmw_fastrtps_cpp}"
+export PYTHONPATH="$PWD\${PYTHONPATH:+:\$PYTHONPATH}"
+exec "$(cd "$VENV/bin" && pwd)/python" -m alpamayo_ros.cli.main "\$@"
+END
+    chmod +x "$VENV/bin/.alpamayo.$$"
+    mv "$VENV/bin/.alpamayo.$$" "$VENV/bin/alpamayo"
+}
+
 suits() {
     "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' >/dev/null 2>&1
 }
@@ -56,6 +71,7 @@ wanted="python $version, ros $ros, $(cat $files | cksum)"
 
 if [ -x "$VENV/bin/python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] &&
     "$VENV/bin/python" -c '' 2>/dev/null; then
+    write_tool
     exit 0
 fi
 
@@ -79,3 +95,4 @@ for file in $files; do
 done
 "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input "$@"
 printf '%s\n' "$wanted" >"$stamp"
+write_tool

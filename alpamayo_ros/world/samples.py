@@ -19,6 +19,8 @@ _WAYS = {'right': -1.0, 'straight': 0.0, 'left': 1.0}
 _HOLDING = ('red_light', 'pedestrian', 'standing_lead', 'braking_lead', 'slow_lead', 'cut_in')
 """Causes that never let a vehicle speed up."""
 _TOLD_TURN_RAD = 0.4
+_AT_REST = 0.05
+_UNDECIDED_M = 8.0, 50.0
 ROUTE_AHEAD_M = (15, 30, 45)
 """How far ahead the facts say how much the route turns."""
 
@@ -113,12 +115,17 @@ def _makes_sense(drive: PlayedDrive, step: int) -> bool:
 
 
 def _both_open(drive: PlayedDrive, step: int) -> bool:
-    """Whether the driver can still pass as well as wait."""
+    """Whether the driver can still pass as well as wait, and nothing yet tells which it will be.
+
+    Nearer, only one that waits is so slow; and to come to rest there is to wait already.
+    """
+    if float(drive.ego[:step + 1, 3].max()) < _AT_REST:
+        return True
     situations = (drive.situation, drive.alternative)
     shift = next(situation.shifts[0] for situation in situations if situation.shifts)
     room = shift.start - float(drive.places[step])
-    speed = float(drive.ego[step, 3])
-    return room > -0.8 and speed ** 2 < 2.0 * 2.2 * max(room, 0.02) and room < 50.0
+    return _UNDECIDED_M[0] < room < _UNDECIDED_M[1] and (
+        float(drive.ego[step, 3]) ** 2 < 2.0 * 2.2 * room)
 
 
 def _motion_at(drive: PlayedDrive, step: int) -> Motion:

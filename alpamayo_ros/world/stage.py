@@ -12,7 +12,7 @@ from alpamayo_ros.world.lines import Line
 from alpamayo_ros.world.looks import draw_look
 from alpamayo_ros.world.roads import Junction, Layout, strips
 from alpamayo_ros.world.scenery import parked, scenery, signal_heads
-from alpamayo_ros.world.traffic import Mover, keep_clear
+from alpamayo_ros.world.traffic import Mover, keep_clear, off_path
 from alpamayo_ros.world.types import Drive, Thing
 
 
@@ -125,8 +125,13 @@ class Stage:
                  + rng.uniform(-0.25, 0.25) * (self.speed > 1.0))
         x, y = x - aside * np.sin(yaw), y + aside * np.cos(yaw)
         heading = yaw + np.radians(rng.uniform(-2.0, 2.0)) * (self.speed > 1.0)
-        ego, binding, places = simulate(situation, (x, y, heading, self.speed), self.steps)
+        start = x, y, heading, self.speed
+        ego, binding, places = simulate(situation, start, self.steps)
         extras = keep_clear(ego, self.movers, self.extras)
+        if self.alternative is not None:
+            # Either future has to be open at any time, and the traffic must not tell which it is.
+            for path in (ego, simulate(self.alternative, start, self.steps)[0]):
+                extras = off_path(path, extras)
         columns = [mover.things() for mover in self.movers + extras]
         columns += self._signals()
         moving = tuple(zip(*columns, strict=True)) if columns else ((),) * self.steps

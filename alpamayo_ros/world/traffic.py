@@ -152,3 +152,16 @@ def keep_clear(ego: np.ndarray, needed: Sequence[Mover], extras: Sequence[Mover]
             taken.append((spots, radius))
             kept.append(mover)
     return kept
+
+
+def off_path(ego: np.ndarray, extras: Sequence[Mover]) -> list[Mover]:
+    """Those of ``extras`` that are at no time where the ego, states (steps, 6), is at any time."""
+    own, own_radius = ego_circles(ego)[::2].reshape(-1, 2), 2 * FOOTPRINT_M[2] / 1.8
+    kept = []
+    for mover in extras:
+        length, width, _ = mover.body.size
+        spots = circles(mover.poses, length, width)[::2].reshape(-1, 2)
+        near = own[:, None] - spots
+        if (near ** 2).sum(axis=-1).min() > (own_radius + width / 1.8 + 0.15) ** 2:
+            kept.append(mover)
+    return kept

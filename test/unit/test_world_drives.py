@@ -222,8 +222,24 @@ def test_a_blocked_lane_has_two_sensible_futures() -> None:
                 state = np.array([x + cos * ahead - sin * left, y + sin * ahead + cos * left,
                                   yaw + (heading if heading else 0.0)])
                 assert not overlap(ego_corners(state), footprint(van)), (seed, step)
+            for place, things in zip(other, drive.moving[step + 1:], strict=False):
+                ahead, left = place[:2]
+                box = ego_corners((x + cos * ahead - sin * left, y + sin * ahead + cos * left, yaw))
+                assert not any(overlap(box, footprint(thing)) for thing in things), (seed, step)
             passes.append(bool(np.abs(sample.future_xyz[:, 1]).max() > 1.0))
     assert 0.15 < np.mean(passes) < 0.85
+
+
+def test_a_blocked_lane_does_not_tell_which_future_it_will_be() -> None:
+    """One who is about to wait has not yet slowed to what nobody does who is about to pass."""
+    speeds = {True: [], False: []}
+    for seed in range(30):
+        drive = make_drive('blocked_lane', seed)
+        speeds[bool(drive.situation.shifts)] += [drive.ego[step, 3] for step in instants(drive)]
+    waiting, passing = np.array(speeds[False]), np.array(speeds[True])
+    assert waiting[waiting > 0.05].min() > passing[passing > 0.05].min() - 1.0
+    assert (waiting <= 0.05).any()
+    assert (passing <= 0.05).any()
 
 
 def test_paths_are_read_as_what_they_do() -> None:
