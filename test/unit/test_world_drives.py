@@ -208,7 +208,7 @@ def test_the_instructed_way_is_taken(kind: str, way: str, sign: int) -> None:
 
 def test_a_blocked_lane_has_two_sensible_futures() -> None:
     passes = []
-    for seed in range(16):
+    for seed in range(24):
         drive = make_drive('blocked_lane', seed)
         van = next(thing for thing in drive.fixed if thing.state == 'left+right')
         for step in instants(drive)[::12]:
