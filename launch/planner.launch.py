@@ -26,6 +26,12 @@ def _arguments(share):
         'params_file', default_value=os.path.join(share, 'config', 'planner.yaml'),
         description='Parameter file of the node.')
     yield DeclareLaunchArgument(
+        'device', default_value='',
+        description='Device of the model: cpu, cuda or cuda:N; empty takes the one in params_file.')
+    yield DeclareLaunchArgument(
+        'dtype', default_value='', choices=['', 'float32', 'bfloat16', 'float16'],
+        description='Type the model computes in; empty takes the one in params_file.')
+    yield DeclareLaunchArgument(
         'namespace', default_value='', description='Namespace of the node.')
     yield DeclareLaunchArgument(
         'use_sim_time', default_value='false', choices=['true', 'false'],
@@ -70,7 +76,7 @@ def _node(context, share):
         return LaunchConfiguration(name).perform(context)
 
     parameters = {'use_sim_time': value('use_sim_time') == 'true'}
-    for name in ('checkpoint', 'image_transport'):
+    for name in ('checkpoint', 'device', 'dtype', 'image_transport'):
         if value(name):
             parameters[name] = value(name)
     profile = {}

@@ -42,16 +42,15 @@ def imports(path: Path) -> dict[str, list[str]]:
 
 def stand_in(monkeypatch) -> None:
     """Let launch files import stand-ins; the context that ``perform`` looks into is a dict."""
-    for name in _MODULES:
+    wanted = [found for file in FILES for found in imports(path_of(file)).items()]
+    # New ones also where the real modules are loaded: those must stay as they are.
+    for name in {*_MODULES, *(module for module, _ in wanted)}:
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     classes: dict[str, type] = {}
-    for file in FILES:
-        for module, names in imports(path_of(file)).items():
-            if module not in sys.modules or not isinstance(sys.modules[module], types.ModuleType):
-                monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
-            for name in names:
-                made = classes.setdefault(name, type(name, (Recorded,), {}))
-                setattr(sys.modules[module], name, made)
+    for module, names in wanted:
+        for name in names:
+            made = classes.setdefault(name, type(name, (Recorded,), {}))
+            setattr(sys.modules[module], name, made)
     classes['LaunchConfiguration'].perform = lambda self, context: context[self.args[0]]
     sys.modules['ament_index_python.packages'].get_package_share_directory = lambda _: str(ROOT)
     for variable in PROFILES:

@@ -54,13 +54,16 @@ def test_every_argument_is_described(launch_file):
     assert {f'{camera.name}_topic' for camera in CAMERAS} <= given.keys()
     for item in given.values():
         assert item.kwargs['description'].endswith('.')
+    assert set(given['dtype'].kwargs['choices']) == {'', *BY_NAME['dtype'].choices}
 
 
 def test_every_parameter_passed_is_one_the_node_declares(launch_file):
-    started = node(launch_file, checkpoint='somewhere', image_transport='raw', use_sim_time='true')
+    started = node(launch_file, checkpoint='somewhere', image_transport='raw', use_sim_time='true',
+                   device='cuda:1', dtype='bfloat16')
     file, passed = started['parameters']
     assert Path(file.args[0]).samefile(ROOT / 'config' / 'planner.yaml')
-    assert passed == {'checkpoint': 'somewhere', 'image_transport': 'raw', 'use_sim_time': True}
+    assert passed == {'checkpoint': 'somewhere', 'image_transport': 'raw', 'use_sim_time': True,
+                      'device': 'cuda:1', 'dtype': 'bfloat16'}
     assert passed.keys() - {'use_sim_time'} <= BY_NAME.keys()
 
 
