@@ -78,6 +78,24 @@ def test_shipped_drive_fits_and_has_six_cameras_and_odometry(shipped):
     assert not counts
 
 
+def test_shipped_drive_is_what_the_command_makes(shipped):
+    """``alpamayo make-drive DIR``; pixels but for the rounding of another machine."""
+    defaults, tour = DriveSettings(), make_tour(DriveSettings().seed)
+    odometry = [message for _, message in read(shipped, ODOMETRY_TOPIC)]
+    assert [o.twist.twist.linear.x for o in odometry] == pytest.approx(
+        [motion_at(tour, (stamp_ns(o) - START_NS) * 1e-9).speed for o in odometry], abs=1e-6)
+    for camera, phase in PHASES_MS.items():
+        step = 100
+        _, message = read(shipped, image_topic(camera))[step]
+        made = Renderer(between(tour, phase * 1e-3 / 0.1)).image(
+            step, NOMINAL_RIG[camera], defaults.width, defaults.height, oversampling=2)
+        ok, jpeg = cv2.imencode('.jpg', cv2.cvtColor(made, cv2.COLOR_RGB2BGR),
+                                [cv2.IMWRITE_JPEG_QUALITY, defaults.quality])
+        seen = decode_compressed(message.data.tobytes(), 'jpeg')
+        again = decode_compressed(jpeg.tobytes(), 'jpeg')
+        assert ok and np.abs(seen.astype(int) - again).mean() < 0.5
+
+
 def test_shipped_metadata_is_what_jazzy_reads(shipped):
     info = yaml.safe_load((shipped.path / 'metadata.yaml').read_text())[
         'rosbag2_bagfile_information']
