@@ -66,3 +66,6 @@ class Future:
                 self._messages = None
                 return
             self._buffer.add(state)
+            if self._buffer.jumps_back:
+                self._messages = None
+                return

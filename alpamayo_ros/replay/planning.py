@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alpamayo_ros.alignment import Refusal
-from alpamayo_ros.checks import why_implausible
 from alpamayo_ros.errors import AlpamayoError, PlanCancelled
 from alpamayo_ros.metrics.plan import plan_metrics, selected_in_odometry
 from alpamayo_ros.replay.feed import Feed
 from alpamayo_ros.replay.future import Future
 from alpamayo_ros.replay.record import PLANNED, Record, plan_record, refusal_record
+from alpamayo_ros.ros.conversions import why_not_published
 from alpamayo_ros.types import Observation
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class InstantPlanner:
         dt_ns = round(plan.dt_s * 1e9)
         future_xyz = self._future.path(
             observation.pose_at_t0, [t0_ns + (k + 1) * dt_ns for k in range(planner.num_waypoints)])
-        problem = why_implausible(plan) if plan.selected is None else None
+        problem = why_not_published(plan)
         timings = {'align': align_ms, **plan.timings_ms}
         record = plan_record(
             plan, observation, future_xyz, problem=problem,

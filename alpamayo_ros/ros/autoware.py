@@ -18,6 +18,7 @@ from alpamayo_ros.errors import AlpamayoError
 from alpamayo_ros.ros.conversions import stamp_to_ns
 
 if TYPE_CHECKING:
+    from diagnostic_msgs.msg import DiagnosticStatus
     from nav_msgs.msg import Path
 
 _SECOND_NS = 1_000_000_000
@@ -133,6 +134,32 @@ def _point(types: AutowareTypes, offset_ns: int, pose: Any, speed: float, accele
     point.acceleration_mps2 = acceleration
     point.heading_rate_rps = heading_rate
     return point
+
+
+def plausible(paths: Sequence[Path], info: DiagnosticStatus) -> list[Path]:
+    """Those of a plan's paths that the planner's checks had nothing against, in their order.
+
+    ``info``: the plan_info of the same plan. ``TrajectoryError`` when it does not tell of as many
+    candidates.
+    """
+    values = {item.key: item.value for item in info.values}
+    if values.get('candidates') != str(len(paths)):
+        raise TrajectoryError(f"plan_info tells of {values.get('candidates')} candidates; expected "
+                              f'{len(paths)}, as many as there are paths')
+    missing = [rank for rank in range(len(paths)) if f'candidate.{rank}.reasons' not in values]
+    if missing:
+        raise TrajectoryError(f'plan_info has no candidate.{missing[0]}.reasons; expected the '
+                              'reasons of every candidate, empty for a plausible one')
+    return [path for rank, path in enumerate(paths) if not values[f'candidate.{rank}.reasons']]
+
+
+def t0_of(info: DiagnosticStatus) -> int:
+    """The stamp of the plan a plan_info is about, ns; ``TrajectoryError`` where it has none."""
+    text = next((item.value for item in info.values if item.key == 't0'), '')
+    seconds, _, nanoseconds = text.partition('.')
+    if not (seconds.isdecimal() and nanoseconds.isdecimal() and len(nanoseconds) == 9):
+        raise TrajectoryError(f"plan_info has the t0 '{text}'; expected seconds.nanoseconds")
+    return int(seconds) * _SECOND_NS + int(nanoseconds)
 
 
 class PathSet:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from alpamayo_ros.checks import why_implausible
 from alpamayo_ros.errors import ObservationError
 from alpamayo_ros.images import decode_compressed, decode_raw
 from alpamayo_ros.ros.messages import ROS, Messages
@@ -64,6 +65,22 @@ def ego_state(message: Odometry, *, odometry_frame: str, base_frame: str) -> Ego
         angular_velocity=np.array([twist.angular.x, twist.angular.y, twist.angular.z]))
 
 
+def why_not_published(plan: Plan) -> str | None:
+    """Say why a plan must not be sent; None for one that may be.
+
+    One candidate that is not finite holds the plan back: a set lacks none of its paths, and what
+    reads them need not know of NaN.
+    """
+    if plan.selected is None:
+        return why_implausible(plan)
+    broken = sorted(candidate.sample for candidate in plan.candidates
+                    if not (np.isfinite(candidate.xyz).all() and np.isfinite(candidate.rot).all()))
+    if not broken:
+        return None
+    return (f'{len(broken)} of {len(plan.candidates)} candidates are not finite (sample '
+            f'{", ".join(map(str, broken))}); expected numbers in every path of the set')
+
+
 @dataclass(frozen=True)
 class PlacedPlan:
     """The candidates of a plan, best first, in the frame they are published in.
@@ -87,7 +104,10 @@ class PlacedPlan:
 
 
 def place(plan: Plan, pose: EgoState | None, frame_id: str) -> PlacedPlan:
-    """The plan in the frame ``pose`` is given in, or in base_link at t0 when it is None."""
+    """The plan in the frame ``pose`` is given in, or in base_link at t0 when it is None.
+
+    Only of a plan that may be sent, see ``why_not_published``.
+    """
     xyz = np.stack([candidate.xyz for candidate in plan.candidates])
     turns = Rotation.from_matrix(
         np.stack([candidate.rot for candidate in plan.candidates]).reshape(-1, 3, 3))

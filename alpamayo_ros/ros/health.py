@@ -47,6 +47,12 @@ class StreamHealth:
         self._last_error, self._last_warning = '', ''
         self._error_at = self._warning_at = self._stored_at = self._logged_at = float('-inf')
         self._first_at = float('inf')
+        self._active_since = float('-inf')
+
+    def activated(self) -> None:
+        """Messages are used from now on; before, none was."""
+        with self._lock:
+            self._active_since = self._clock()
 
     def arrived(self, stamp_ns: int) -> None:
         """A message came."""
@@ -115,10 +121,11 @@ class StreamHealth:
             if age > max_age_s:
                 return ERROR, (f'no message for {age:.1f} s; expected one at least every '
                                f'{max_age_s} s')
-            unusable = now - max(self._stored_at, self._first_at)
-            if unusable > max_age_s:
-                return ERROR, (self._last_error if self._error_at > self._stored_at
-                               else f'no message was usable for {unusable:.1f} s')
+            usable_at = max(self._stored_at, self._first_at, self._active_since)
+            if now - usable_at > max_age_s:
+                return ERROR, (self._last_error
+                               if self._error_at > max(self._stored_at, self._active_since)
+                               else f'no message was usable for {now - usable_at:.1f} s')
         if now - self._error_at < RECENT_S:
             return WARN, f'lately: {self._last_error}'
         if now - self._warning_at < RECENT_S:
@@ -191,11 +198,14 @@ class Health:
         with self._lock:
             self._warnings = warnings
 
-    def activated(self, max_input_age_s: float, max_plan_age_s: float) -> None:
+    def activated(self, max_input_age_s: float, max_plan_age_s: float,
+                  plan_period_s: float) -> None:
         """From now on silence counts as a fault."""
         with self._lock:
             self._max_age_s = max_input_age_s
-        self.plan.activated(max_input_age_s, max_plan_age_s)
+            for stream in self._streams.values():
+                stream.activated()
+        self.plan.activated(max_input_age_s, max_plan_age_s, plan_period_s)
 
     def deactivated(self) -> None:
         """Silence no longer counts."""

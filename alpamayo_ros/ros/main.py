@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -21,6 +22,8 @@ from alpamayo_ros.ros.parameter_table import PARAMETERS
 
 GRACE_S = 4.0
 """Time a plan or a loading model has to stop after a signal, before the process leaves anyhow."""
+REPEAT_S = 1.0
+"""A signal that comes again so soon is the same one: ros2 launch and the terminal both send it."""
 FORCED_EXIT = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -73,6 +76,22 @@ def _leave_after(seconds: float) -> None:
     timer.start()
 
 
+def _stopper(stop: threading.Event) -> Callable[[int, object], None]:
+    """The handler of signals: the first one sets ``stop``, one that is not its echo ends all."""
+    first_at: float | None = None
+
+    def on_signal(number: int, frame: object) -> None:
+        nonlocal first_at
+        if first_at is None:
+            first_at = time.monotonic()
+            _leave_after(GRACE_S)
+            stop.set()
+        elif time.monotonic() - first_at > REPEAT_S:
+            os._exit(FORCED_EXIT)  # asked twice: no more waiting
+
+    return on_signal
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the exit code (0: clean, 1: forced, 2: wrong use)."""
     # Read when torch is loaded. Its idle threads would wait for each other by spinning, and take
@@ -82,12 +101,7 @@ def main(args: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     _keep_large_blocks()
 
-    def on_signal(number: int, frame: object) -> None:
-        if stop.is_set():
-            os._exit(FORCED_EXIT)  # asked twice: no more waiting
-        _leave_after(GRACE_S)
-        stop.set()
-
+    on_signal = _stopper(stop)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     try:

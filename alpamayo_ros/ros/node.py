@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -22,8 +21,8 @@ from alpamayo_ros.alignment import ODOMETRY
 from alpamayo_ros.errors import AlpamayoError
 from alpamayo_ros.ros.conversions import stamp_to_ns
 from alpamayo_ros.ros.diagnostics import DiagnosticsThread
-from alpamayo_ros.ros.health import Health
-from alpamayo_ros.ros.loading import load_model
+from alpamayo_ros.ros.health import RECENT_S, Health
+from alpamayo_ros.ros.loading import give_memory_back, load_model
 from alpamayo_ros.ros.node_settings import NodeSettings
 from alpamayo_ros.ros.overlay import OverlayPublisher
 from alpamayo_ros.ros.parameters import Parameters
@@ -55,12 +54,13 @@ def _transition(name: str, on_exception: TransitionCallbackReturn):
         def run(self: AlpamayoNode, state: LifecycleState) -> TransitionCallbackReturn:
             try:
                 method(self, state)
+                return _SUCCESS
             except Exception as error:
                 known = isinstance(error, (AlpamayoError, ValueError))
                 text = str(error) if known else f'{type(error).__name__}: {error}'
-                self.transition_failed(f'{name} failed: {text}')
-                return on_exception
-            return _SUCCESS
+            # Behind the except: until then the exception holds every frame, and what was loaded.
+            self.transition_failed(f'{name} failed: {text}')
+            return on_exception
         return run
     return decorate
 
@@ -122,6 +122,7 @@ class AlpamayoNode(LifecycleNode):
         """Log and show why a transition failed, and give back what it may have taken."""
         self.get_logger().error(text)
         self._health.model_failed(text)
+        self._give_memory_back()
 
     # Transitions
 
@@ -145,7 +146,8 @@ class AlpamayoNode(LifecycleNode):
             if self._planner is None:
                 self._load()
             super().on_activate(state)
-            self._health.activated(self._settings.max_input_age_s, self._settings.max_plan_age_s)
+            self._health.activated(self._settings.max_input_age_s, self._settings.max_plan_age_s,
+                                   self._settings.plan_period_s)
             planner = self._planner
             self._session = Session(
                 self._settings, planner, self._health,
@@ -206,8 +208,12 @@ class AlpamayoNode(LifecycleNode):
         planner, self._planner = self._planner, None
         if planner is not None:
             planner.close()
-            # The buffers of the session hold tensors in cycles with their threads.
-            gc.collect()
+            self._give_memory_back()
+
+    def _give_memory_back(self) -> None:
+        # It takes a second on a busy computer, and the end of the process does the same.
+        if not self._stopping.is_set():
+            give_memory_back()
 
     def _release(self) -> None:
         """Back to unconfigured: model and topics away."""
@@ -236,8 +242,14 @@ class AlpamayoNode(LifecycleNode):
 
     def _autostart(self) -> None:
         with self._transitions:
-            if self.trigger_configure() == _SUCCESS and not self._stopping.is_set():
-                self.trigger_activate()
+            if self._stopping.is_set():
+                return
+            try:
+                if self.trigger_configure() == _SUCCESS and not self._stopping.is_set():
+                    self.trigger_activate()
+            except RCLError as error:
+                # Somebody else was faster, or the node is being shut down.
+                self.get_logger().error(f'autostart ended: {error}')
 
     def _guard_change_state(self) -> None:
         """Answer wrong and simultaneous requests with failure: rclpy would end the executor."""
@@ -304,7 +316,8 @@ class AlpamayoNode(LifecycleNode):
         session = self._session
         if session is not None:
             self.get_logger().warning(
-                f'the clock jumped by {jump.delta.nanoseconds / 1e9:.3f} s: buffers cleared')
+                f'the clock jumped by {jump.delta.nanoseconds / 1e9:.3f} s: buffers cleared',
+                throttle_duration_sec=RECENT_S)
             session.time_jumped()
 
     def _publish(self, finished: Finished, intake_ms: dict[str, float]) -> None:

@@ -24,12 +24,13 @@ class PlanHealth:
         self._clock = clock
         self._lock = threading.Lock()
         self._reset()
-        self._max_input_age_s = self._max_plan_age_s = 0.0
+        self._max_idle_s = self._max_plan_age_s = 0.0
 
     def _reset(self) -> None:
         self._active = False
         self._counts = dict.fromkeys(_OUTCOMES, 0)
-        self._clock_jumps = 0
+        self._clock_jumps = self._jumps_since_plan = 0
+        self._first_jump_at = self._last_jump_at = 0.0
         self._fault, self._last_fault, self._waiting = '', '', ''
         self._idle_since = self._clock()
         self._logged_at = float('-inf')
@@ -37,12 +38,15 @@ class PlanHealth:
         self._published: dict[str, object] = {}
         self._warnings: tuple[str, ...] = ()
 
-    def activated(self, max_input_age_s: float, max_plan_age_s: float) -> None:
+    def activated(self, max_input_age_s: float, max_plan_age_s: float,
+                  plan_period_s: float) -> None:
         """Plans are expected from now on."""
         with self._lock:
             self._reset()
             self._active = True
-            self._max_input_age_s, self._max_plan_age_s = max_input_age_s, max_plan_age_s
+            # One plan may wait for its period, and then for input that is as old as it may be.
+            self._max_idle_s = max_input_age_s + plan_period_s
+            self._max_plan_age_s = max_plan_age_s
 
     def deactivated(self) -> None:
         """No plans are expected."""
@@ -59,6 +63,7 @@ class PlanHealth:
         """A plan went out."""
         with self._lock:
             self._counts['published'] += 1
+            self._jumps_since_plan = 0
             self._fault = ''
             self._warnings = warnings
             self._finish()
@@ -96,11 +101,19 @@ class PlanHealth:
             self._waiting = text
 
     def clock_jumped(self) -> None:
-        """Time went back and the buffers were cleared."""
+        """Time went back and the buffers were cleared.
+
+        What was at fault before is over, unless time goes on going back and no plan comes: two
+        clocks would keep a node well that never plans. Streams that notice one jump one after
+        the other are no such thing.
+        """
         with self._lock:
+            self._last_jump_at = self._idle_since = self._clock()
+            if not self._jumps_since_plan:
+                self._first_jump_at = self._last_jump_at
             self._clock_jumps += 1
+            self._jumps_since_plan += 1
             self._fault = ''
-            self._idle_since = self._clock()
 
     def _finish(self) -> None:
         self._started_at, self._idle_since = None, self._clock()
@@ -122,13 +135,16 @@ class PlanHealth:
             return OK, 'not planning: the node is not active'
         if self._fault:
             return ERROR, self._fault
+        reason = silent or self._waiting or 'no new input'
+        if self._jumps_since_plan and self._last_jump_at - self._first_jump_at > self._max_idle_s:
+            return ERROR, (f'stale: no plan for {now - self._first_jump_at:.1f} s, in which time '
+                           f'went back {self._jumps_since_plan} times (two clocks?); {reason}')
         if self._started_at is not None:
             took = now - self._started_at
             if took > self._max_plan_age_s:
                 return ERROR, (f'late: planning for {took:.1f} s already; expected at most '
                                f'{self._max_plan_age_s} s')
-        elif now - self._idle_since > self._max_input_age_s:
-            reason = silent or self._waiting or 'no new input'
+        elif now - self._idle_since > self._max_idle_s:
             return ERROR, f'stale: no plan for {now - self._idle_since:.1f} s; {reason}'
         if self._warnings:
             return WARN, '; '.join(self._warnings)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from alpamayo_ros.alignment import AlignmentSettings, Refusal, align
 from alpamayo_ros.buffers import FrameBuffer, OdometryBuffer
-from alpamayo_ros.checks import why_implausible
 from alpamayo_ros.errors import AlpamayoError, PlanCancelled
+from alpamayo_ros.ros.conversions import why_not_published
 from alpamayo_ros.ros.plan_health import PlanHealth
 from alpamayo_ros.types import Observation, Plan
 
@@ -188,12 +188,12 @@ class PlanningThread:
         return False
 
     def _is_publishable(self, finished: Finished) -> bool:
-        plan, limit = finished.plan, self._timing.max_plan_age_s
+        limit = self._timing.max_plan_age_s
         if finished.plan_age_s > limit:
             self._fail('late', f'the plan was ready {finished.plan_age_s:.2f} s after its t0; '
                        f'expected within {limit} s')
             return False
-        if plan.selected is None:
-            self._fail('implausible', why_implausible(plan))
-            return False
-        return True
+        problem = why_not_published(finished.plan)
+        if problem is not None:
+            self._fail('implausible', problem)
+        return problem is None

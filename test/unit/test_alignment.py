@@ -19,9 +19,9 @@ from alignment_streams import (
 )
 from scipy.spatial.transform import Rotation
 
-from alpamayo_ros.alignment import AlignmentSettings, Refusal
+from alpamayo_ros.alignment import ODOMETRY, AlignmentSettings, Refusal
 from alpamayo_ros.cameras import SIX_CAMERA_RIG
-from alpamayo_ros.types import Observation
+from alpamayo_ros.types import CameraFrame, ImagePatches, Observation
 
 
 def test_the_newest_grid_time_that_every_stream_has_passed() -> None:
@@ -164,6 +164,31 @@ def test_after_a_lost_frame_an_older_t0_still_counts() -> None:
     refusal = refused(drive.align(newer_than_ns=START + 2800 * MS))
     assert refusal == Refusal('cross_right', 'the frame nearest to t0 - 0.1 s is 67.0 ms away, '
                               'tolerance 60.0 ms', START + 3000 * MS)
+
+
+@pytest.mark.parametrize('cameras', [('rear_left',), SIX_CAMERA_RIG], ids=['one', 'all'])
+@pytest.mark.parametrize('step_ms', [120, 170, 240, 400, 730])
+def test_no_window_holds_frames_of_before_and_after_a_step_of_the_clock(cameras, step_ms) -> None:
+    drive, taken_ms = Drive(), {}
+    arrivals = sorted([(time, name) for name, phase in PHASES_MS.items()
+                       for time in every(100, phase, 6000)]
+                      + [(time, ODOMETRY) for time in every(20, 0, 6000)])
+    for time, name in arrivals:
+        if name == ODOMETRY:
+            drive.ego([time])
+            continue
+        late = step_ms if name in cameras and time > 3000 else 0
+        buffer = drive.frames[name]
+        frame = CameraFrame(buffer.camera.camera_id, START + round((time - late) * MS),
+                            ImagePatches(None, (1, 2, 2), (1080, 1920)))
+        taken_ms[id(frame)] = time, frame
+        buffer.add(frame)
+        if isinstance(window := drive.align(), Observation):
+            for stepped in (name for name in SIX_CAMERA_RIG if name in cameras):
+                times = [taken_ms[id(item)][0]
+                         for item in window.frames[SIX_CAMERA_RIG.index(stepped)]]
+                assert max(times) <= 3000 or min(times) > 3000
+    assert min(times) > 3000 and {drive.frames[name].jumps_back for name in cameras} == {1}
 
 
 def test_a_slow_camera_is_refused_because_a_frame_cannot_serve_twice() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed: no ROS here')
 
 import rclpy  # noqa: E402
 from builtin_interfaces.msg import Duration  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue  # noqa: E402
 from geometry_msgs.msg import Pose  # noqa: E402
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
@@ -31,9 +33,12 @@ from alpamayo_ros.ros.autoware import (  # noqa: E402
     TrajectoryError,
     generator_id,
     kinematics,
+    plausible,
+    t0_of,
     trajectories,
 )
 from alpamayo_ros.ros.conversions import paths, place, stamp_to_ns  # noqa: E402
+from alpamayo_ros.ros.plan_info import ModelIdentity, plan_info  # noqa: E402
 
 STEP_S = 0.1
 
@@ -84,6 +89,18 @@ def messages(plan=None, frame: str = 'map') -> list:
     """The paths of a plan, as they come over the wire."""
     placed = place(plan or make_plan(candidates=3, waypoints=8), make_pose(), frame)
     return [deserialize_message(serialize_message(path), type(path)) for path in paths(placed)]
+
+
+def info_of(plan=None) -> DiagnosticStatus:
+    """The plan_info of a plan."""
+    return plan_info(
+        plan or make_plan(candidates=3, waypoints=8), ModelIdentity(*'abcdefg'), name='plan_info',
+        sequence=1, ages_s={}, timings_ms={})
+
+
+def later(plan, seconds: int = 1):
+    """The same plan of another time."""
+    return replace(plan, t0_ns=plan.t0_ns + seconds * 1_000_000_000)
 
 
 def drive(speed0: float, acceleration: float, heading_rate: float, heading0: float = 3.0):
@@ -195,11 +212,38 @@ def test_a_plan_is_complete_with_its_last_path():
     assert gathered.add(third) == [first, second, third]
     # The rest of one plan and the beginning of another are no plan.
     assert gathered.add(first) is None
-    later = messages()
-    for path in later:
-        path.header.stamp.sec += 1
-    assert [gathered.add(path) is not None for path in later] == [False, False, True]
+    following = messages(later(make_plan(candidates=3, waypoints=8)))
+    assert [gathered.add(path) is not None for path in following] == [False, False, True]
     assert gathered.dropped == 1
+
+
+def test_what_plan_info_says_of_a_plan_is_read():
+    info, given = info_of(make_plan(3, 8, reasons=('too fast', 'too far'))), messages()
+    assert t0_of(info) == T0
+    assert plausible(given, info) == given[:2]
+    assert plausible(given, info_of()) == given
+
+
+def without(info: DiagnosticStatus, *keys: str, **others: str) -> DiagnosticStatus:
+    """The status without some of its values, or with others."""
+    values = [item for item in info.values if item.key not in (*keys, *others)]
+    values += [KeyValue(key=key, value=value) for key, value in others.items()]
+    return DiagnosticStatus(values=values)
+
+
+@pytest.mark.parametrize(('values', 'reason'), [
+    (without(info_of(), 'candidate.1.reasons'), 'has no candidate.1.reasons; expected'),
+    (without(info_of(), 'candidates'), 'tells of None candidates; expected 3'),
+    (info_of(make_plan(5, 8)), 'tells of 5 candidates; expected 3')])
+def test_a_plan_info_that_does_not_tell_of_every_path_is_refused(values, reason):
+    with pytest.raises(TrajectoryError, match=reason):
+        plausible(messages(), values)
+
+
+@pytest.mark.parametrize('t0', ['', '12', '12.5', 'now', '1.00000000x'])
+def test_a_plan_info_without_a_time_is_refused(t0):
+    with pytest.raises(TrajectoryError, match=f"t0 '{t0}'; expected seconds.nanoseconds"):
+        t0_of(without(info_of(), t0=t0))
 
 
 class Published(autoware_bridge.AutowareBridge):
@@ -227,18 +271,82 @@ def bridge():
     rclpy.shutdown(context=context)
 
 
-def test_the_bridge_publishes_one_message_a_plan(bridge):
-    for path in messages():
+@pytest.fixture
+def said(bridge, monkeypatch):
+    """The errors the bridge logs."""
+    texts = []
+    monkeypatch.setattr(bridge, 'get_logger', lambda: SimpleNamespace(
+        error=lambda text, **unused: texts.append(text)))
+    return texts
+
+
+def send(bridge, plan=None, frame: str = 'map') -> None:
+    """The paths of a plan and its plan_info, as the planner publishes them."""
+    for path in messages(plan, frame):
         bridge._on_path(path)
+    bridge._on_info(info_of(plan))
+
+
+def test_the_bridge_publishes_one_message_a_plan(bridge):
+    send(bridge)
     (message,) = bridge.messages
     assert len(message.candidate_trajectories) == 3
     assert message.generator_info[0].generator_name.data == 'truck'
 
 
+def test_the_bridge_leaves_out_what_is_implausible(bridge):
+    plan = make_plan(candidates=3, waypoints=8, reasons=('too fast',))
+    # Topics are not in step: plan_info may come before the last path.
+    first, second, third = messages(plan)
+    bridge._on_path(first)
+    bridge._on_path(second)
+    bridge._on_info(info_of(plan))
+    assert not bridge.messages
+    bridge._on_path(third)
+    (message,) = bridge.messages
+    assert [trajectory.points[0].pose for trajectory in message.candidate_trajectories] == [
+        path.poses[0].pose for path in (first, second)]
+    assert all(trajectory.header == first.header for trajectory in message.candidate_trajectories)
+
+
+def test_without_plan_info_the_bridge_publishes_nothing_and_says_so(bridge, said):
+    plan = make_plan(candidates=3, waypoints=8)
+    for path in (*messages(plan), *messages(later(plan))):
+        bridge._on_path(path)
+    assert not bridge.messages
+    assert len(said) == 1 and '1 plans so far came without their plan_info' in said[0]
+    # That of the plan given up does not stand for another.
+    bridge._on_info(info_of(plan))
+    assert not bridge.messages
+    bridge._on_info(info_of(later(plan)))
+    (message,) = bridge.messages
+    assert stamp_to_ns(message.candidate_trajectories[0].header.stamp) == T0 + 1_000_000_000
+
+
+def test_the_bridge_says_what_is_wrong_with_a_plan_info_and_recovers(bridge, said):
+    plan = make_plan(candidates=3, waypoints=8)
+    for path in messages(plan):
+        bridge._on_path(path)
+    bridge._on_info(without(info_of(plan), 'candidate.2.reasons'))
+    bridge._on_info(without(info_of(plan), t0='soon'))
+    assert not bridge.messages and 'has no candidate.2.reasons' in said[0]
+    send(bridge, later(plan))
+    assert len(bridge.messages) == 1
+
+
+def test_a_plan_without_a_plausible_path_is_not_published(bridge, said):
+    plan = make_plan(candidates=3, waypoints=8)
+    plan = replace(plan, candidates=tuple(
+        replace(candidate, reasons=('too fast',)) for candidate in plan.candidates))
+    send(bridge, plan)
+    assert not bridge.messages
+    assert said == ['nothing published: none of the 3 paths is plausible']
+
+
 def test_the_bridge_publishes_nothing_from_another_frame_and_recovers(bridge):
-    for frame in ('odom', 'map'):
-        for path in messages(frame=frame):
-            bridge._on_path(path)
+    plan = make_plan(candidates=3, waypoints=8)
+    send(bridge, plan, 'odom')
+    send(bridge, later(plan))
     assert len(bridge.messages) == 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ from alpamayo_ros.ros.conversions import (  # noqa: E402
     paths,
     place,
     stamp_to_ns,
+    why_not_published,
 )
 from alpamayo_ros.ros.plan_info import ModelIdentity, plan_info  # noqa: E402
 from alpamayo_ros.types import Candidate, EgoState, Plan, Reasoning  # noqa: E402
@@ -50,6 +53,27 @@ def make_pose() -> EgoState:
     return EgoState(T0, np.array([10.0, -20.0, 3.0]),
                     Rotation.from_euler('ZYX', [130.0, -5.0, 3.0], degrees=True).as_quat(),
                     np.array([8.0, 0, 0]), np.zeros(3))
+
+
+def broken(plan: Plan, *ranks: int, field: str = 'xyz') -> Plan:
+    """The plan with a number that overflowed in the candidates of these ranks."""
+    candidates = list(plan.candidates)
+    for rank in ranks:
+        value = getattr(candidates[rank], field).copy()
+        value[-1, 0] = np.inf if rank % 2 else np.nan
+        candidates[rank] = replace(candidates[rank], **{field: value}, reasons=('not finite',))
+    return replace(plan, candidates=tuple(candidates))
+
+
+def test_a_plan_of_which_one_candidate_is_not_finite_is_not_published_and_it_is_named():
+    assert why_not_published(make_plan(reasons=('too fast',))) is None
+    # Sampled in reverse: rank 4 is sample 0.
+    for ranks, field, named in (((4,), 'xyz', '0'), ((4,), 'rot', '0'), ((3, 4), 'xyz', '0, 1')):
+        assert why_not_published(broken(make_plan(5), *ranks, field=field)) == (
+            f'{len(ranks)} of 5 candidates are not finite (sample {named}); '
+            'expected numbers in every path of the set')
+    assert why_not_published(broken(make_plan(2), 0, 1)) == (
+        'all 2 candidates are implausible, the first (sample 1) because not finite')
 
 
 @pytest.mark.parametrize('nanoseconds', [0, 1, 999_999_999, 1_000_000_000, T0])

@@ -44,7 +44,7 @@ class Bench:
 def bench():
     """An active node whose streams have just begun."""
     bench = Bench()
-    bench.health.activated(0.5, 2.0)
+    bench.health.activated(0.5, 2.0, 0.1)
     bench.good('odometry', 1, 0.0)
     bench.good('left', 1, 0.0)
     return bench
@@ -79,7 +79,7 @@ def test_silence_is_an_error_after_its_time_only(bench):
 
 def test_a_stream_that_never_came_is_named_with_its_topic():
     bench = Bench()
-    bench.health.activated(0.5, 2.0)
+    bench.health.activated(0.5, 2.0, 0.1)
     assert bench.status('left') == ('ERROR', 'nothing has come on /left')
 
 
@@ -209,10 +209,24 @@ def test_waiting_too_long_is_an_error_with_what_is_waited_for(bench):
     bench.good('odometry')
     bench.good('left')
     assert bench.status('plan') == ('OK', 'no plan yet; odometry: history is filling')
-    bench.good('odometry', 4)
+    bench.good('odometry', 5)
     bench.good('left', 1, 0.0)
     assert bench.status('plan') == (
-        'ERROR', 'stale: no plan for 0.6 s; odometry: history is filling')
+        'ERROR', 'stale: no plan for 0.7 s; odometry: history is filling')
+
+
+def test_a_period_longer_than_input_may_be_old_is_waited_for():
+    bench = Bench()
+    bench.health.activated(0.5, 2.0, 1.0)
+    for sequence in range(4):
+        bench.health.plan.started()
+        bench.health.plan.published(sequence, 1, 1.0)
+        for _ in range(10):
+            bench.good('left')
+            bench.good('odometry', 1, 0.0)
+            assert bench.status('plan')[0] == 'OK'
+    bench.now += 0.6
+    assert bench.status('plan')[0] == 'ERROR'
 
 
 def test_a_plan_that_takes_too_long_is_an_error_while_it_runs(bench):
@@ -236,10 +250,58 @@ def test_a_clock_jump_ends_the_fault_of_the_time_before(bench):
     assert bench.values('plan')['clock_jumps'] == '1'
 
 
+def test_a_clock_that_keeps_jumping_is_an_error_that_says_so(bench):
+    plan = bench.health.plan
+    plan.published(1, 1, 1.0)
+    levels = []
+    for _ in range(20):
+        bench.good('left')
+        bench.good('odometry', 1, 0.0)
+        plan.clock_jumped()
+        plan.waiting('odometry: history is filling')
+        levels.append(bench.status('plan')[0])
+    assert levels == ['OK'] * 7 + ['ERROR'] * 13
+    assert bench.status('plan')[1] == (
+        'stale: no plan for 1.9 s, in which time went back 20 times (two clocks?); '
+        'odometry: history is filling')
+    # Plans that are begun and given up each time are none either.
+    plan.started()
+    plan.clock_jumped()
+    plan.cancelled()
+    assert bench.status('plan')[0] == 'ERROR'
+    plan.published(2, 2, 1.0)
+    assert bench.status('plan')[0] == 'OK'
+    # One jump later nothing of it is left, also where every stream notices it by itself.
+    for _ in range(4):
+        bench.good('left')
+        bench.good('odometry', 1, 0.0)
+        plan.clock_jumped()
+        assert bench.status('plan')[0] == 'OK'
+    bench.good('left', 7)
+    bench.good('odometry', 1, 0.0)
+    assert bench.status('plan')[1] == 'stale: no plan for 0.7 s; no new input'
+
+
 def test_deactivation_ends_judging_and_activation_starts_anew(bench):
     bench.health.plan.blocked('failed', 'no')
     bench.health.deactivated()
     bench.now += 100
     assert {LEVELS[item.level[0]] for item in bench.health.statuses()} == {'OK'}
-    bench.health.activated(0.5, 2.0)
+    bench.health.activated(0.5, 2.0, 0.1)
     assert bench.values('plan')['failed'] == '0'
+
+
+def test_messages_of_before_the_activation_are_not_held_against_a_stream(bench):
+    bench.health.stream('left').refused('JPEG is truncated')
+    bench.health.deactivated()
+    for _ in range(600):  # it comes all the time, and nobody wants it
+        bench.now += 0.1
+        bench.health.stream('left').arrived(1)
+    bench.health.activated(0.5, 2.0, 0.1)
+    assert bench.status('left')[0] == 'OK'
+    for _ in range(6):
+        bench.now += 0.1
+        bench.health.stream('left').arrived(1)
+    assert bench.status('left') == ('ERROR', 'no message was usable for 0.6 s')
+    bench.good('left')
+    assert bench.status('left')[0] == 'OK'

@@ -25,6 +25,12 @@ WAIT_S = 20.0
 PATCHES = ImagePatches(torch.zeros(1, 1), (1, 1, 1), (8, 8))
 
 
+def candidate(sample: int, x: float = 0.0, reasons: tuple[str, ...] = ()) -> Candidate:
+    """A candidate of two waypoints at ``x``."""
+    return Candidate(sample, 0, np.full((2, 3), x), np.zeros((2, 3, 3)), np.zeros((2, 2)),
+                     reasons=reasons)
+
+
 class Planner:
     """Plans when the test says so. ``started`` gets each t0, ``go`` gives what to do with it."""
 
@@ -33,7 +39,7 @@ class Planner:
         self.go: queue.Queue[object] = queue.Queue()
 
     def plan(self, observation, *, should_stop):
-        """Raise, or return a plan of one candidate with these reasons."""
+        """Raise, or return a plan of one candidate with these reasons, or of these candidates."""
         self.started.put(observation.t0_ns)
         while True:
             if should_stop():
@@ -45,9 +51,9 @@ class Planner:
                 continue
         if isinstance(order, Exception):
             raise order
-        candidate = Candidate(0, 0, np.zeros((2, 3)), np.zeros((2, 3, 3)), np.zeros((2, 2)),
-                              reasons=order)
-        return Plan(observation.t0_ns, 0.1, 1.0, (), (candidate,), 0, 'single', {})
+        candidates = order if order and isinstance(order[0], Candidate) else (
+            candidate(0, reasons=order),)
+        return Plan(observation.t0_ns, 0.1, 1.0, (), candidates, 0, 'single', {})
 
 
 class Bench:
@@ -62,7 +68,7 @@ class Bench:
         self.errors: queue.Queue[str] = queue.Queue()
         self.published: queue.Queue = queue.Queue()
         self.health = PlanHealth(lambda: 0.0)
-        self.health.activated(1.0, 1.0)
+        self.health.activated(1.0, 1.0, 0.1)
         self.now, self.clock_error = START, 0
         self.thread = PlanningThread(
             self.planner, self.frames, self.odometry, settings, Timing(0.1, 1.0, 2.0),
@@ -145,7 +151,10 @@ def test_stamps_that_jump_back_give_up_the_plan_as_well(bench):
     (RuntimeError('out of memory'), 'failed: RuntimeError: out of memory'),
     (('too fast',), 'implausible: all 1 candidates are implausible, the first (sample 0) because '
                     'too fast'),
-], ids=['refused', 'crashed', 'implausible'])
+    ((candidate(1), candidate(0, np.nan, ('not finite',))),
+     'implausible: 1 of 2 candidates are not finite (sample 0); expected numbers in every path of '
+     'the set'),
+], ids=['refused', 'crashed', 'implausible', 'not finite'])
 def test_a_plan_that_fails_is_said_and_the_next_input_is_planned(bench, order, text):
     bench.planner.started.get(timeout=WAIT_S)
     bench.planner.go.put(order)
