@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from alpamayo_ros.world.causes import KINDS
@@ -68,6 +69,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='how many of each kind')
 
 
+def _check_file(path: Path) -> None:
+    """``ValueError`` for what cannot be written as a file."""
+    place = path.absolute()
+    if place.is_dir():
+        raise ValueError(f"'{path}' is a folder; expected a file to write")
+    if not place.parent.is_dir():
+        raise ValueError(f"'{path}' cannot be written; expected a folder that exists")
+    if not os.access(place if place.exists() else place.parent, os.W_OK):
+        raise ValueError(f"'{path}' cannot be written; expected a place that may be")
+
+
+def _check_folder(path: Path) -> None:
+    """``ValueError`` for what is no folder, and cannot become one, to write into."""
+    place = path.absolute()
+    # The first that is there, since the others are made.
+    place = next(folder for folder in (place, *place.parents) if folder.exists())
+    if not place.is_dir():
+        raise ValueError(f"'{path}' cannot be written into, as '{place}' is no folder; expected a "
+                         'folder, or a new one')
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f"'{path}' cannot be written into; expected a place where that may be")
+
+
+def _check_pixels(args: argparse.Namespace) -> None:
+    """``ValueError`` where only one bound is given and the checkpoint's own does not fit it."""
+    from alpamayo_ros.model.config import load_config
+    if args.min_pixels or args.max_pixels:
+        config = load_config(args.checkpoint)
+        least, most = args.min_pixels or config.min_pixels, args.max_pixels or config.max_pixels
+        if least > most:
+            raise ValueError(f'min_pixels is {least} and max_pixels {most} (without the argument '
+                             "the checkpoint's own); expected no more least than most pixels")
+
+
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print; 0: done, whatever was reached; 1: could not be done; 2: wrong values."""
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -88,20 +123,28 @@ def run(args: argparse.Namespace) -> int:
             settings=settings, device=args.device, dtype=args.dtype, workers=args.workers,
             threads=max(1, cores // args.workers), show=args.show,
             show_per_kind=args.show_per_kind)
-        for path in (args.output, args.details):
-            if path is not None and not path.absolute().parent.is_dir():
-                raise ValueError(f"'{path}' cannot be written; expected a folder that exists")
+        for path in filter(None, (args.output, args.details)):
+            _check_file(path)
+        if args.show:
+            _check_folder(args.show)
         parse_device(args.device)
         parse_dtype(args.dtype)
-    except ValueError as error:
+        _check_pixels(args)
+    except (OSError, ValueError) as error:
         print(f'alpamayo evaluate: {error}', file=sys.stderr)
         return 2
-    report = Report(options, evaluate(options, progress=bar))
-    print(report.table())
-    if args.output:
-        args.output.write_text(json.dumps(report.as_dict(), indent=1, allow_nan=False) + '\n',
-                               encoding='utf-8')
-    if args.details:
-        args.details.write_text(''.join(json.dumps(entry, allow_nan=False) + '\n'
-                                        for entry in report.details()), encoding='utf-8')
+    try:
+        report = Report(options, evaluate(options, progress=bar))
+        print(report.table())
+        if args.output:
+            _write(args.output, [json.dumps(report.as_dict(), indent=1, allow_nan=False)])
+        if args.details:
+            _write(args.details, [json.dumps(entry, allow_nan=False) for entry in report.details()])
+    except (OSError, ValueError) as error:
+        print(f'alpamayo evaluate: {error}', file=sys.stderr)
+        return 1
     return 0
+
+
+def _write(path: Path, lines: Sequence[str]) -> None:
+    path.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')

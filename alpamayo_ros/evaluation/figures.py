@@ -48,7 +48,7 @@ def _by_horizon() -> dict[str, Figure]:
 FIGURES: Mapping[str, Figure] = {
     'cause': Figure('the cause named is the true one', goal=0.90),
     'manoeuvre': Figure('the manoeuvre named is the true one'),
-    'readable': Figure('the reasoning names a cause and a manoeuvre'),
+    'readable': Figure('the reasoning names a cause'),
     **_by_horizon(),
     'red_stays': Figure('red light: the selected path ends before the line', goal=0.95),
     'red_stays_going': Figure('  the same, where constant velocity would cross it'),

@@ -92,17 +92,24 @@ def _displacements(sample: Sample, plan: Plan) -> Judgement:
     paths = np.stack([item.xyz for item in plan.candidates])
     straight = geometry.constant_velocity(plan.v0)
     turning = geometry.constant_turn(plan.v0, geometry.yaw_rate(sample.history_rot))
+    nearest = _each(paths, futures).argmin(axis=0)
     result: Judgement = {}
     for seconds in HORIZONS_S:
         result |= {
             f'ade_{seconds:g}': to_nearest(paths[0], futures, seconds),
             f'ade_realised_{seconds:g}': geometry.ade(paths[0], futures[0], seconds),
             f'min_ade_{seconds:g}': float(geometry.ade(paths, futures[0], seconds).min()),
-            f'min_ade_nearest_{seconds:g}': min(
-                float(geometry.ade(paths, future, seconds).min()) for future in futures),
+            f'min_ade_nearest_{seconds:g}': float(
+                _each(paths, futures, seconds)[nearest, range(len(paths))].min()),
             f'velocity_{seconds:g}': to_nearest(straight, futures, seconds),
             f'turn_{seconds:g}': to_nearest(turning, futures, seconds)}
     return result
+
+
+def _each(paths: np.ndarray, futures: list[np.ndarray], seconds: float = HORIZONS_S[-1]
+          ) -> np.ndarray:
+    """(F, N): ADE, m, of each path to each future."""
+    return np.stack([geometry.ade(paths, future, seconds) for future in futures])
 
 
 def to_nearest(path: np.ndarray, futures: list[np.ndarray], seconds: float) -> float:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from alpamayo_ros.bench.machine import describe
 from alpamayo_ros.evaluation.figures import FIGURES, Figure
 from alpamayo_ros.evaluation.intervals import Estimate
 from alpamayo_ros.evaluation.run import Options, Results, SceneResult
@@ -34,13 +33,11 @@ def estimate(key: str, results: Sequence[SceneResult], variant: str = 'plain') -
 
 
 class Report:
-    """The results of ``options``, summed up. ``head``: machine, versions, date."""
+    """The results of ``options``, summed up. ``head``: machine, versions, date of the start."""
 
     def __init__(self, options: Options, results: Results) -> None:
-        from alpamayo_ros.model.checkpoint import parse_device
         self.options, self.results = options, results
-        self.head = describe(parse_device(options.device)) | {
-            'torch_threads': options.threads, 'workers': options.workers}
+        self.head = results.head | {'torch_threads': options.threads, 'workers': options.workers}
         self.scenes = results.scenes
         self.total = {key: estimate(key, self.scenes) for key in FIGURES}
         self.kinds = {kind: [scene for scene in self.scenes if scene.scene_id.kind == kind]
@@ -58,7 +55,7 @@ class Report:
         return float(np.median(times)) if times else None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON. What is not finite is null."""
+        """For JSON. What is not finite is null; pixels are where they are the checkpoint's own."""
         options = self.options
         result: dict[str, Any] = {
             **self.head, 'checkpoint': self.results.checkpoint,
@@ -68,7 +65,9 @@ class Report:
                 'kinds': list(options.kinds), 'ablations': options.ablations,
                 'modes': options.modes, 'guidance': options.guidance, 'device': options.device,
                 'dtype': options.dtype, 'candidates': options.settings.num_candidates,
-                'max_tokens': options.settings.max_generation_length},
+                'max_tokens': options.settings.max_generation_length,
+                'min_pixels': options.settings.min_pixels,
+                'max_pixels': options.settings.max_pixels},
             'all': {key: _goal(FIGURES[key], value) for key, value in self.total.items()},
             'kinds': {kind: {key: _plain(value) for key in FIGURES
                              if (value := estimate(key, scenes)).count}
@@ -138,7 +137,7 @@ class Report:
     def _changed(self, name: str, chosen: Sequence[SceneResult],
                  pairs: dict[str, tuple[Estimate, Estimate]]) -> str:
         rows = [[FIGURES[key].label.strip(), _cell(FIGURES[key], plain),
-                 _cell(FIGURES[key], other), str(plain.count)]
+                 _cell(FIGURES[key], other), _counts(plain, other)]
                 for key, (plain, other) in pairs.items() if plain.count or other.count]
         times = [self.milliseconds(which, chosen) for which in ('plain', name)]
         rows.append(['time of a plan, median', *(f'{value:.0f} ms' for value in times),
@@ -146,6 +145,11 @@ class Report:
         label = VARIANTS[name].label
         return (f'{label[0].upper()}{label[1:]}, on the same {len(chosen)} scenes\n\n'
                 + markdown(['figure', 'plain', label, 'scenes'], rows))
+
+
+def _counts(*values: Estimate) -> str:
+    """How many scenes a row is about: of each column where they differ."""
+    return ', '.join(dict.fromkeys(str(value.count) for value in values))
 
 
 def _plain(value: Estimate) -> dict[str, Any]:

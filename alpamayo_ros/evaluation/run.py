@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import math
 import multiprocessing
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from alpamayo_ros.bench.machine import describe
 from alpamayo_ros.evaluation import scenes
 from alpamayo_ros.evaluation.judge import Judged, is_open, judge
 from alpamayo_ros.evaluation.seeds import SceneId, scene_ids
@@ -25,6 +27,7 @@ from alpamayo_ros.evaluation.variants import (
     Driver,
     Variant,
 )
+from alpamayo_ros.model.checkpoint import parse_device
 from alpamayo_ros.settings import PlannerSettings
 from alpamayo_ros.types import Plan
 from alpamayo_ros.world import manoeuvres, reasoning
@@ -61,8 +64,8 @@ class Options:
                             ('show_per_kind', 1)):
             if getattr(self, name) < least:
                 raise ValueError(f'{name} is {getattr(self, name)}; expected at least {least}')
-        if not self.guidance > 0:
-            raise ValueError(f'guidance is {self.guidance}; expected a weight above 0')
+        if not (self.guidance > 0 and math.isfinite(self.guidance)):
+            raise ValueError(f'guidance is {self.guidance}; expected a finite weight above 0')
 
     def tasks(self) -> list[Task]:
         """One a scene, kinds in turns, with the ways in which it is planned."""
@@ -100,16 +103,21 @@ class SceneResult:
 
 @dataclass(frozen=True)
 class Results:
-    """``checkpoint``: name, model type and fingerprint; ``seconds``: the whole run."""
+    """``checkpoint``: name, model type and fingerprint; ``head``: machine, load, versions and date
+    as they were at the start; ``seconds``: the whole run."""
 
     scenes: list[SceneResult]
     checkpoint: dict[str, Any]
+    head: dict[str, Any]
     seconds: float
 
 
 def run_scene(driver: Driver, task: Task, options: Options) -> SceneResult:
     """Draw, render, plan in each way, judge; write the picture of the plain plan if asked to."""
     scene = scenes.draw(task.scene_id, driver.preprocessor)
+    if not driver.accepts_navigation:
+        # Who cannot be told the way is not judged by it, with or without guidance.
+        scene = replace(scene, sample=replace(scene.sample, navigation=None))
     judged = {}
     for name in task.variants:
         if not VARIANTS[name].applies(scene.sample):
@@ -131,9 +139,8 @@ def _plan(driver: Driver, scene: scenes.Scene, variant: Variant, task: Task,
         other = scenes.stranger(task.scene_id, task.number, options.seed,
                                 validation=options.validation)
         patches = scenes.draw(other, driver.preprocessor).patches
-    told = variant.told and driver.accepts_navigation
     observation = scenes.observation(scene.sample, patches,
-                                     scene.sample.navigation if told else None)
+                                     scene.sample.navigation if variant.told else None)
     return driver.plan(observation, task.scene_id.seed, mode=variant.mode,
                        guidance=options.guidance if variant.guided else 0.0)
 
@@ -163,7 +170,7 @@ def evaluate(options: Options, *, driver: Driver | None = None,
     ``progress``: wraps the results as they come, given their number. The same options give the
     same figures, whatever the number of workers. Raises what loading the checkpoint raises.
     """
-    start = time.perf_counter()
+    start, head = time.perf_counter(), describe(parse_device(options.device))
     tasks = options.tasks()
     follow = progress or (lambda results, count: results)
     if driver is not None or options.workers == 1:
@@ -175,7 +182,7 @@ def evaluate(options: Options, *, driver: Driver | None = None,
             about = pool.submit(_describe, options).result()
             results = list(follow(_in_order(pool, tasks, options), len(tasks)))
     add_chance(results)
-    return Results(results, about, time.perf_counter() - start)
+    return Results(results, about, head, time.perf_counter() - start)
 
 
 def _about(options: Options, driver: Driver) -> dict[str, Any]:

@@ -11,6 +11,11 @@ TRAIN_BASE = 0
 """Training draws from here up to, and without, ``VALIDATION_BASE``."""
 VALIDATION_BASE = 1_000_000_000
 TEST_BASE = 2_000_000_000
+SEEDS_PER_STAGE = 10_000_000
+"""What a stage of training may draw."""
+SEEDS_PER_TRAINING = 10 * SEEDS_PER_STAGE
+MAX_TRAINING_SEED = (VALIDATION_BASE - TRAIN_BASE) // SEEDS_PER_TRAINING - 1
+"""Largest user's seed of a training, so that it ends before the seeds of validation begin."""
 SEEDS_PER_DRAW = 100_000
 """A user's seed S has the scene seeds base + S * this, and none of the next user's seed."""
 MAX_SEED = 9_999
@@ -23,6 +28,20 @@ class SceneId:
 
     kind: str
     seed: int
+
+
+def training_seed(seed: int, stage: int, taken: int = 0) -> int:
+    """The drive seed with which a stage begins, or goes on after ``taken`` seeds.
+
+    ``seed``: the user's; ``stage``: 0 for the first. ``ValueError`` for what would be the seed of
+    another stage, of another user's seed, or of scenes that are evaluated.
+    """
+    for name, value, most in (('seed', seed, MAX_TRAINING_SEED),
+                              ('stage', stage, SEEDS_PER_TRAINING // SEEDS_PER_STAGE - 1),
+                              ('taken', taken, SEEDS_PER_STAGE - 1)):
+        if not 0 <= value <= most:
+            raise ValueError(f'{name} of a training is {value}; expected 0 to {most}')
+    return TRAIN_BASE + seed * SEEDS_PER_TRAINING + stage * SEEDS_PER_STAGE + taken
 
 
 def scene_ids(per_kind: int, seed: int, *, validation: bool = False,

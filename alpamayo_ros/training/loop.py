@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,11 @@ class Progress:
         self.state: dict[str, Any] = (
             torch.load(path, map_location='cpu', weights_only=True) if path.exists()
             else {'done': [], 'stage': None, 'step': 0})
+
+    def begin(self) -> None:
+        """Note that a run has begun: weights that no state explains are not gone on with."""
+        if not (self.directory / STATE).exists():
+            self._write(self.state)
 
     def is_done(self, stage: str) -> bool:
         return stage in self.state['done']
@@ -94,6 +99,7 @@ def fit(stage: str, settings: StageSettings, progress: Progress, modules: nn.Mod
 
     ``modules``: everything whose weights are kept; ``trained``: the part that learns; ``losses``:
     a batch's losses by name for a step, of which those that need gradients are added up.
+    ``FloatingPointError`` when losses or weights are no longer finite; what is kept still is.
     """
     matrices, others = [], []
     for module in trained:
@@ -121,14 +127,28 @@ def fit(stage: str, settings: StageSettings, progress: Progress, modules: nn.Mod
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
             if (step + 1) % _LOG_EVERY == 0 or step + 1 == settings.steps:
                 means = {name: total / count for name, total in sums.items()}
-                if not all(map(math.isfinite, means.values())):
-                    raise FloatingPointError(f'stage {stage}, step {step}: losses are {means}; '
-                                             'expected finite ones')
+                _check_finite(stage, step, means)
                 bar.set_postfix({name: f'{value:.3f}' for name, value in means.items()},
                                 refresh=False)
                 progress.log(stage, step + 1, {**means, 'rate': rate_at(step, settings),
                                                'seconds': time.monotonic() - began})
                 sums, count = {}, 0
             if time.monotonic() - saved > _SAVE_EVERY_S:
+                # What is kept is what the same command goes on with: never something broken.
+                _check_finite(stage, step, sums, matrices + others)
                 progress.save(stage, step + 1, modules, optimiser)
                 saved = time.monotonic()
+    # The last losses are those before the last step.
+    _check_finite(stage, settings.steps - 1, {}, matrices + others)
+
+
+def _check_finite(stage: str, step: int, losses: Mapping[str, float],
+                  weights: Iterable[Tensor] = ()) -> None:
+    """``FloatingPointError`` when training has diverged."""
+    if not all(map(math.isfinite, losses.values())):
+        raise FloatingPointError(f'stage {stage}, step {step}: losses are {dict(losses)}; expected '
+                                 'finite ones')
+    broken = sum(not bool(weight.isfinite().all()) for weight in weights)
+    if broken:
+        raise FloatingPointError(f'stage {stage}, step {step}: {broken} of the weights learnt hold '
+                                 'values that are not finite; expected finite ones')

@@ -11,9 +11,9 @@ import numpy as np
 class Store:
     """Draws batches of ``batch`` from at most ``size`` items of ``source``.
 
-    Every batch is preceded by as many new items as let each be drawn about ``reuse`` times. What is
-    drawn depends on the order of the source and on ``rng`` alone. ``taken`` counts the items taken
-    from the source.
+    Every batch is preceded by as many new items as let each be drawn ``reuse`` times on average:
+    the early ones more often, until the store is full, and those near the end less. What is drawn
+    depends on the order of the source and on ``rng`` alone.
     """
 
     FIRST = 64

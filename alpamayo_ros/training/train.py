@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -13,10 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
+from alpamayo_ros.errors import CheckpointError
+from alpamayo_ros.evaluation.seeds import training_seed
 from alpamayo_ros.model.alpamayo import FLOAT32_MODULES, AlpamayoModel
+from alpamayo_ros.model.checkpoint import parse_device
 from alpamayo_ros.model.config import AlpamayoConfig, load_config
 from alpamayo_ros.model.tokenizer import load_tokenizer
 from alpamayo_ros.training import examples as ex
@@ -24,7 +30,7 @@ from alpamayo_ros.training import stages
 from alpamayo_ros.training.batches import Batch, Batcher, up_to
 from alpamayo_ros.training.curves import draw_curves
 from alpamayo_ros.training.forward import EAGER, Passes, compiled_passes
-from alpamayo_ros.training.loop import LOG, Progress, fit
+from alpamayo_ros.training.loop import LOG, STATE, Progress, fit
 from alpamayo_ros.training.memory import keep_freed_memory
 from alpamayo_ros.training.nano import write_configuration
 from alpamayo_ros.training.settings import StageSettings, TrainingSettings
@@ -32,10 +38,9 @@ from alpamayo_ros.training.store import Store
 from alpamayo_ros.training.workers import Stream
 from alpamayo_ros.world.reasoning import all_texts, navigation_texts
 
-_WEIGHTS, _START = 'model.safetensors', 'start.json'
+_WEIGHTS, _START, _SETTINGS = 'model.safetensors', 'start.json', 'settings.json'
+_CONFIGURATION = ('config.json', 'vlm/config.json', 'vlm/tokenizer.json')
 _INSTANTS, _IMAGES = 3, 24
-# Stages draw from seeds that are far apart; evaluation has its own, beyond a thousand million.
-_SEEDS_PER_STAGE = 10_000_000
 
 
 def train(directory: Path, settings: TrainingSettings, device: str = 'cpu',
@@ -43,26 +48,34 @@ def train(directory: Path, settings: TrainingSettings, device: str = 'cpu',
     """Train nano into ``directory`` on ``device``, or go on with the run that is there.
 
     ``start``: a checkpoint of nano whose weights a new run begins with; its tower sees already, so
-    the first stage is left out. ``ValueError`` when the run that is there has other settings, when
-    the checkpoint to start from has another configuration, or when there is nothing to compile the
-    passes with.
+    the first stage is left out. ``ValueError`` when the run that is there has other settings or
+    began with something else, when part of it is gone, when the checkpoint to start from has
+    another configuration, when there is no such device, or nothing to compile the passes with;
+    ``CheckpointError`` for weights that cannot be read or do not fit; ``FloatingPointError`` when
+    training diverges. Nothing is written before all that can be checked has been.
     """
+    where = parse_device(device)
     passes = compiled_passes() if settings.compiled else EAGER
+    notes = directory / 'training'
+    _check_settings(notes, settings)
+    _check_run(directory, start)
+    weights = None if start is None else _weights_of(start, notes / _START)
     keep_freed_memory()
     torch.manual_seed(settings.seed)
-    notes = directory / 'training'
-    _write_settings(notes, settings)
+    notes.mkdir(parents=True, exist_ok=True)
+    _put(notes / _SETTINGS, _text(settings.as_dict()))
     if not (directory / 'config.json').exists():
-        write_configuration(directory, [*all_texts(), *navigation_texts()])
+        write_configuration(directory, _texts())
     progress = Progress(notes)
-    if start is not None and not (directory / _WEIGHTS).exists():
-        _take_over(start, directory)
-        progress.finish('vision')
-    model = _model(directory).to(device)
+    if weights is not None and not (directory / _WEIGHTS).exists():
+        _take_over(start, weights, directory, progress)
+    progress.begin()
+    model = _model(directory).to(where)
     for index, (name, stage) in enumerate(settings.stages().items()):
         if progress.is_done(name):
             continue
-        seed = settings.seed * 100_000_000 + index * _SEEDS_PER_STAGE + progress.step(name)
+        # A step takes fewer drives than its batch has examples: what goes on there meets new ones.
+        seed = training_seed(settings.seed, index, progress.step(name) * stage.batch)
         run = {'vision': _vision, 'expert': _expert}.get(name, _reasoning)
         with ExitStack() as stack:
             run(name, stage, settings, progress, model, passes, seed, stack)
@@ -71,25 +84,99 @@ def train(directory: Path, settings: TrainingSettings, device: str = 'cpu',
         draw_curves(notes / LOG, notes / 'curves.png')
 
 
-def _write_settings(notes: Path, settings: TrainingSettings) -> None:
-    notes.mkdir(parents=True, exist_ok=True)
-    path, text = notes / 'settings.json', json.dumps(settings.as_dict(), indent=1) + '\n'
-    if path.exists() and path.read_text(encoding='utf-8') != text:
+def _check_settings(notes: Path, settings: TrainingSettings) -> None:
+    path = notes / _SETTINGS
+    if path.exists() and path.read_bytes() != _text(settings.as_dict()):
         raise ValueError(f'{path} differs from the settings asked for; expected the same ones to '
                          'go on with this run, or another directory')
-    path.write_text(text, encoding='utf-8')
 
 
-def _take_over(start: Path, directory: Path) -> None:
-    for name in ('config.json', 'vlm/tokenizer.json'):
-        if (start / name).read_bytes() != (directory / name).read_bytes():
-            raise ValueError(f'{start / name} differs from what this version trains; expected a '
-                             'checkpoint of nano of the same configuration')
-    weights = (start / _WEIGHTS).read_bytes()
-    (directory / _WEIGHTS).write_bytes(weights)
-    (directory / 'training' / _START).write_text(json.dumps(
-        {'checkpoint': start.resolve().name, 'sha256': hashlib.sha256(weights).hexdigest()},
-        indent=1) + '\n', encoding='utf-8')
+def _check_run(directory: Path, start: Path | None) -> None:
+    """Whether what is there is a run that can go on in this way, or nothing."""
+    notes = directory / 'training'
+    weights, state, begun = (path.exists() for path in (
+        directory / _WEIGHTS, notes / STATE, notes / _START))
+    if weights and not state:
+        raise ValueError(f'{directory} has {_WEIGHTS} but no training/{STATE}, so that nothing '
+                         'tells what is left to do; expected both, or a directory without weights')
+    if begun and not weights and start is None:
+        raise ValueError(f'{notes / _START} says that this run begins with the weights of another '
+                         f'checkpoint, but {directory / _WEIGHTS} is not there yet; expected '
+                         '--start with that checkpoint')
+    if state and not weights:
+        # The weights to begin with have seen; they stand for the stage that is left out.
+        learnt = [name for name in Progress(notes).state['done'] if not begun or name != 'vision']
+        if learnt:
+            raise ValueError(f'{notes / STATE} says that {", ".join(learnt)} is done, but '
+                             f'{directory / _WEIGHTS} is gone; expected both, or another directory')
+    if state and not begun and start is not None:
+        raise ValueError(f'--start is {start}, but {directory} has a run from nothing; expected '
+                         'another directory, or no --start to go on with this run')
+
+
+def _weights_of(start: Path, note: Path) -> bytes:
+    """The weights to begin with: those that the run's note names, or new ones that fit."""
+    path = start / _WEIGHTS
+    content = path.read_bytes()
+    if note.exists():
+        begun = json.loads(note.read_text(encoding='utf-8'))
+        if begun.get('sha256') != _sum(content):
+            raise ValueError(f'{path} has the sum {_sum(content)}, but this run began with '
+                             f'{begun.get("checkpoint")!r}, whose sum is {begun.get("sha256")}; '
+                             'expected that checkpoint, or another directory')
+        return content
+    with tempfile.TemporaryDirectory() as folder:
+        write_configuration(Path(folder), _texts())
+        for name in _CONFIGURATION:
+            if (start / name).read_bytes() != (Path(folder) / name).read_bytes():
+                raise ValueError(f'{start / name} differs from what this version trains; expected '
+                                 'a checkpoint of nano of the same configuration')
+    with torch.device('meta'):
+        expected = AlpamayoModel(load_config(start)).state_dict()
+    found = _tensors(content, path)
+    for name in sorted(expected.keys() | found.keys()):
+        shapes = [tuple(side[name].shape) if name in side else None for side in (found, expected)]
+        if shapes[0] != shapes[1]:
+            raise CheckpointError(f'{path}: weight {name} has shape {shapes[0]}; expected '
+                                  f'{shapes[1]} (None: no such weight)')
+    return content
+
+
+def _take_over(start: Path, weights: bytes, directory: Path, progress: Progress) -> None:
+    # The weights come last: whatever ends this early, the same command still finds its way.
+    _put(directory / 'training' / _START, _text(
+        {'checkpoint': start.resolve().name, 'sha256': _sum(weights)}))
+    if not progress.is_done('vision'):
+        progress.finish('vision')
+    _put(directory / _WEIGHTS, weights)
+
+
+def _sum(weights: bytes) -> str:
+    return hashlib.sha256(weights).hexdigest()
+
+
+def _text(value: object) -> bytes:
+    return (json.dumps(value, indent=1) + '\n').encode()
+
+
+def _texts() -> list[str]:
+    """What the tokenizer learns its words from."""
+    return [*all_texts(), *navigation_texts()]
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a file so that it is there as a whole or not at all."""
+    part = path.with_name(path.name + '.part')
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
+def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise CheckpointError(f'{path} is no readable safetensors file: {error}; expected a whole '
+                              'one') from error
 
 
 def _model(directory: Path) -> AlpamayoModel:
@@ -98,8 +185,9 @@ def _model(directory: Path) -> AlpamayoModel:
     model = AlpamayoModel(config)
     model.materialise_buffers(torch.device('cpu'))
     _initialise(model, config)
-    if (directory / _WEIGHTS).exists():
-        model.load_state_dict(load_file(directory / _WEIGHTS))
+    path = directory / _WEIGHTS
+    if path.exists():
+        model.load_state_dict(_tensors(path.read_bytes(), path))
     return model
 
 

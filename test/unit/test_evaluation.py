@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -35,11 +36,10 @@ def flat_patches(image: np.ndarray) -> ImagePatches:
 class Fake:
     """Plans by a rule that sees the scene's truth. ``rule``: sample to (text, paths)."""
 
-    accepts_navigation = True
     preprocessor = staticmethod(flat_patches)
 
-    def __init__(self, rule):
-        self.rule, self.calls = rule, []
+    def __init__(self, rule, accepts_navigation=True):
+        self.rule, self.calls, self.accepts_navigation = rule, [], accepts_navigation
 
     def plan(self, observation, seed, *, mode='single', guidance=0.0):
         self.calls.append((observation, seed, mode, guidance))
@@ -69,8 +69,8 @@ def constant(sample, observation):
     return 'Nothing.', [ahead]
 
 
-def report(rule, **changes) -> tuple[Report, Fake]:
-    driver = Fake(rule)
+def report(rule, accepts_navigation=True, **changes) -> tuple[Report, Fake]:
+    driver = Fake(rule, accepts_navigation)
     options = Options(V1_5, **{'per_kind': 1, 'kinds': SOME, **changes})
     return Report(options, evaluate(options, driver=driver)), driver
 
@@ -141,6 +141,51 @@ def test_the_changed_ways_change_what_they_say():
             call[0].history_xyz, plain[0].history_xyz)
 
 
+def test_who_takes_no_instruction_is_not_judged_by_it():
+    found, driver = report(knowing, False, kinds=('turn_left', 'red_light'), ablations=1, modes=1)
+    assert [list(scene.judged) for scene in found.scenes] == [
+        ['plain', 'blank', 'swapped', 'multi']] * 2
+    assert {(call[0].navigation, call[3]) for call in driver.calls} == {(None, 0.0)}
+    for scene in found.scenes:
+        for judged in scene.judged.values():
+            assert judged.figures['way'] is None and judged.figures['way_ahead'] is None
+    result = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert set(result['changed']) == {'blank', 'swapped', 'multi'}
+    assert result['all']['way']['value'] is None and result['all']['way']['reached'] is None
+    assert 'instructed way' not in found.table() and 'guidance' not in found.table()
+
+
+def test_the_machine_is_described_as_it_was_before_the_first_plan(monkeypatch):
+    events = []
+
+    def describe(device):
+        events.append('described')
+        return {'date': 'then', 'machine': {'cpu': 'abacus', 'cores': 1}, 'versions': {'torch': 0}}
+
+    def plan(sample, observation):
+        events.append('planned')
+        return knowing(sample, observation)
+
+    monkeypatch.setattr('alpamayo_ros.evaluation.run.describe', describe)
+    found, _ = report(plan, kinds=('red_light',))
+    assert events == ['described', 'planned']
+    assert found.as_dict()['date'] == 'then' and found.table().startswith('then  abacus')
+
+
+def test_a_row_says_how_many_scenes_each_of_its_columns_is_about():
+    def silent_when_blind(sample, observation):
+        text, paths = knowing(sample, observation)
+        blind = (observation.frames[0][0].patches.pixel_values == scenes.GREY).all()
+        return 'A van blocks the lane, so pass it or wait.' if blind else text, paths
+
+    found, _ = report(silent_when_blind, kinds=('red_light', 'curve'), ablations=1)
+    rows = [[cell.strip() for cell in row.split('|')] for row in
+            found.table().partition('Cameras blanked')[2].partition('Another')[0].splitlines()]
+    counts = {row[1]: row[4] for row in rows if len(row) == 6}
+    assert counts['reasoning and path agree'] == '2, 0'
+    assert counts['the cause named is the true one'] == '2'
+
+
 def test_the_stranger_is_of_another_kind_and_each_in_turn():
     own = scene_ids(1, 4)[0]
     others = [scenes.stranger(own, number, 4, validation=False) for number in range(13)]
@@ -161,6 +206,7 @@ def test_a_checkpoint_is_evaluated_from_end_to_end(golden):
     result = json.loads(json.dumps(golden.as_dict(), allow_nan=False))
     assert result['checkpoint']['model_type'] == 'alpamayo1_5'
     assert len(result['checkpoint']['fingerprint']) >= 16
+    assert {key: result['arguments'][key] for key in PIXELS} == PIXELS
     assert set(result['changed']) == {'guided', 'blank', 'swapped', 'untold', 'multi'}
     assert result['all']['cause']['scenes'] == 2
     assert result['all']['min_ade_6.4']['value'] <= result['all']['ade_realised_6.4']['value']
@@ -195,14 +241,56 @@ def test_the_command_writes_json_and_pictures(tmp_path, capsys):
     assert picture.shape[0] > 500 and picture[..., :3].std() > 0.05
 
 
+HERE = str(Path(__file__))
+
+
 @pytest.mark.parametrize('arguments, message', [
     (['--guidance', '0'], 'guidance is 0.0'), (['--device', 'abacus'], 'abacus'),
+    (['--guidance', 'inf'], 'guidance is inf; expected a finite weight above 0'),
     (['--seed', '10000'], 'seed is 10000'), (['--kinds', 'cones', 'cones'], 'distinct'),
     (['--scenes', '200000'], 'scenes of each kind'),
-    (['--output', 'no/such/folder/x.json'], 'expected a folder')])
-def test_impossible_arguments_are_2(arguments, message, capsys):
+    (['--output', 'no/such/folder/x.json'], 'expected a folder'),
+    (['--output', '.'], "'.' is a folder; expected a file"),
+    (['--details', '.'], "'.' is a folder; expected a file"),
+    (['--details', f'{HERE}/x'], 'expected a folder that exists'),
+    (['--show', HERE], f"'{HERE}' is no folder"), (['--show', f'{HERE}/x/y'], 'is no folder'),
+    (['--min-pixels', '9', '--max-pixels', '8'], 'max_pixels is 8'),
+    (['--min-pixels', '200000'], 'min_pixels is 200000 and max_pixels 196608'),
+    (['--max-pixels', '9216'], 'min_pixels is 163840 and max_pixels 9216')])
+def test_impossible_arguments_are_2(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr('alpamayo_ros.evaluation.run.evaluate', None)
     assert cli.main(['evaluate', str(V1_5), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('argument, there', [
+    ('--output', False), ('--details', True), ('--show', True), ('--show', False)])
+def test_places_that_may_not_be_written_are_2(argument, there, tmp_path, capsys, monkeypatch):
+    place = tmp_path / 'place'
+    if there:
+        place.mkdir() if argument == '--show' else place.touch()
+    asked = place if there else tmp_path
+    # Whoever runs the tests may write everywhere.
+    monkeypatch.setattr('os.access', lambda path, mode: path != asked)
+    monkeypatch.setattr('alpamayo_ros.evaluation.run.evaluate', None)
+    assert cli.main(['evaluate', str(V1_5), argument, str(place)]) == 2
+    assert f"'{place}' cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('arguments', [[], ['--output', '/dev/full'], ['--details', '/dev/full']])
+def test_what_fails_on_the_way_is_1(arguments, capsys, monkeypatch):
+    def fake(options, progress):
+        if not arguments:
+            raise ValueError('the scene is gone; expected one')
+        return evaluate(options, driver=Fake(knowing))
+
+    monkeypatch.setattr('alpamayo_ros.evaluation.run.evaluate', fake)
+    command = ['evaluate', str(V1_5), '--kinds', 'cones', '--scenes', '1', *arguments]
+    assert cli.main(command) == 1
+    shown = capsys.readouterr()
+    assert shown.err.startswith('alpamayo evaluate: ')
+    assert ('No space left' if arguments else 'expected one') in shown.err
+    assert ('All kinds' in shown.out) is bool(arguments)
 
 
 def test_a_missing_checkpoint_is_1(tmp_path, capsys):

@@ -12,12 +12,16 @@ from alpamayo_ros.evaluation.figures import FIGURES
 from alpamayo_ros.evaluation.judge import crossing_s, drives_on, judge, told_way
 from alpamayo_ros.evaluation.seeds import (
     MAX_SEED,
+    MAX_TRAINING_SEED,
     SEEDS_PER_DRAW,
+    SEEDS_PER_STAGE,
     TEST_BASE,
     TRAIN_BASE,
     VALIDATION_BASE,
     scene_ids,
+    training_seed,
 )
+from alpamayo_ros.training.settings import TrainingSettings
 from alpamayo_ros.types import Candidate, Plan, Reasoning
 from alpamayo_ros.world.causes import KINDS
 from alpamayo_ros.world.types import Sample
@@ -66,8 +70,28 @@ def test_training_validation_and_test_seeds_never_meet():
     first = {validation: scene_ids(1, 0, validation=validation)[0].seed for validation in (0, 1)}
     last = {validation: scene_ids(SEEDS_PER_DRAW // len(KINDS), MAX_SEED, validation=validation,
                                   kinds=KINDS[-1:])[-1].seed for validation in (0, 1)}
-    assert TRAIN_BASE < VALIDATION_BASE == first[1] < last[1] < TEST_BASE == first[0] < last[0]
+    drawn = [training_seed(seed, stage, taken) for seed in range(MAX_TRAINING_SEED + 1)
+             for stage in range(len(TrainingSettings().stages()))
+             for taken in (0, SEEDS_PER_STAGE - 1)]
+    assert drawn == sorted(set(drawn)) and TRAIN_BASE == drawn[0] and drawn[-1] < VALIDATION_BASE
+    assert VALIDATION_BASE == first[1] < last[1] < TEST_BASE == first[0] < last[0]
     assert last[0] < 2 ** 32
+
+
+@pytest.mark.parametrize('arguments, message', [
+    ((10, 0), 'seed of a training is 10; expected 0 to 9'), ((-1, 0), 'seed of a training is -1'),
+    ((0, 10), 'stage of a training is 10; expected 0 to 9'),
+    ((0, 0, SEEDS_PER_STAGE), 'taken of a training is 10000000; expected 0 to 9999999')])
+def test_training_cannot_leave_its_seeds(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        training_seed(*arguments)
+
+
+@pytest.mark.parametrize('seed', [-1, 10, 20])
+def test_no_training_has_a_seed_of_scenes_that_are_evaluated(seed):
+    with pytest.raises(ValueError, match=f'seed is {seed}; expected 0 to 9'):
+        TrainingSettings(seed=seed)
+    assert TrainingSettings(seed=9).seed == MAX_TRAINING_SEED
 
 
 def test_draws_of_two_users_share_no_seed():
@@ -198,6 +222,21 @@ def test_displacements_of_selected_nearest_and_best():
     assert found['min_ade_nearest_6.4'] == pytest.approx(0.5)
     assert found['velocity_6.4'] == found['turn_6.4'] == pytest.approx(0.0)
     assert found['planned'] is True and found['plausible_share'] == 1.0
+
+
+def test_the_nearest_future_is_the_same_at_every_horizon():
+    left, straight, path = line(8.0, y=4.0), line(8.0), line(8.0, y=4.0)
+    path[:10, 1] = 0.0   # goes left after 1 s
+    found = figures(sample(straight, others=(left,)), plan(path))
+    for key in ('ade', 'min_ade_nearest'):
+        assert found[f'{key}_1'] == pytest.approx(4.0)
+        assert found[f'{key}_6.4'] == pytest.approx(4.0 * 10 / 64)
+
+
+def test_what_is_readable_names_a_cause_and_may_leave_out_the_manoeuvre():
+    for text, readable in (('The traffic light ahead is red.', True), ('Stop.', False)):
+        assert figures(sample(line(8.0)), plan(line(8.0), text=text))['readable'] is readable
+    assert FIGURES['readable'].label == 'the reasoning names a cause'
 
 
 def test_a_plan_without_a_plausible_candidate_has_done_nothing():

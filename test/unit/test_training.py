@@ -16,7 +16,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from alpamayo_ros.cli.main import main
 from alpamayo_ros.model.config import load_config
 from alpamayo_ros.model.tokenizer import load_tokenizer, special
 from alpamayo_ros.training import examples, stages
@@ -193,21 +192,6 @@ def test_steps_of_stages_can_be_set():
                          ({'expert': 0}, 'steps of expert are 0; expected 1 or more')):
         with pytest.raises(ValueError, match=match):
             TrainingSettings().with_steps(steps)
-
-
-@pytest.mark.parametrize(('arguments', 'status', 'says'), [
-    (['--steps', 'glances=3'], 1, "'glances' is no stage; expected one of vision, glance"),
-    (['--steps', 'glance=0'], 1, 'steps of glance are 0; expected 1 or more'),
-    (['--steps', 'glance'], 2, "'glance'; expected a stage and its steps, as in glance=500"),
-    (['--twice', 'kerb'], 1, 'kinds to draw twice are kerb; expected some of clear_road, curve'),
-    (['--scale', '0'], 2, 'expected 0 or more, 1 or more, above 0')])
-def test_command_names_what_it_cannot_do(tmp_path, capsys, arguments, status, says):
-    try:
-        code = main(['train', str(tmp_path / 'run'), *arguments])
-    except SystemExit as ended:
-        code = ended.code
-    assert code == status and says in capsys.readouterr().err
-    assert not (tmp_path / 'run').exists()
 
 
 def test_compiling_needs_a_compiler(tmp_path, monkeypatch):
