@@ -63,28 +63,26 @@ def test_it_stays_before_red_and_goes_at_green(scenes):
 def test_it_is_small_and_says_how_it_was_made():
     assert sum(file.stat().st_size for file in NANO.rglob('*') if file.is_file()) < 12_000_000
     notes = NANO / 'training'
-    start = json.loads((notes / 'start.json').read_text(encoding='utf-8'))
-    assert len(start['sha256']) == 64
+    settings = json.loads((notes / 'settings.json').read_text(encoding='utf-8'))
+    assert settings == json.loads(json.dumps(TrainingSettings().as_dict()))
     assert (notes / 'curves.png').stat().st_size > 5000
-    later = {'glance', 'reasoning', 'expert'}
-    for run, stages in ((notes / 'first_run', {'vision', *later}), (notes / 'second_run', later),
-                        (notes, later)):
-        assert (run / 'settings.json').is_file()
-        assert {json.loads(line)['stage'] for line in
-                (run / 'log.jsonl').read_text(encoding='utf-8').splitlines()} == stages
-    assert not list(Path(NANO).rglob('*.part'))
+    log = [json.loads(line) for line in
+           (notes / 'log.jsonl').read_text(encoding='utf-8').splitlines()]
+    # From nothing and whole: every stage from its first step to its last, and once.
+    wanted = [(stage, step) for stage in ('vision', 'glance', 'reasoning', 'expert')
+              for step in range(20, settings[stage]['steps'] + 1, 20)]
+    assert [(entry['stage'], entry['step']) for entry in log] == wanted
+    assert not list(NANO.rglob('*.part'))
 
 
 def test_the_documented_command_is_the_one_that_made_it():
-    """Its settings are today's with the arguments that the document gives."""
+    """Its settings are those that it came with."""
     text = (ROOT / 'docs' / 'nano.md').read_text(encoding='utf-8')
-    command = next(line for line in text.splitlines() if '--steps' in line and '--start' in line)
+    told = text[text.index('## What it took'):].replace('\\\n', ' ')
+    command = next(line for line in told.splitlines() if ' train DIR ' in line)
     words = shlex.split(command, comments=True)
-    assert words[:2] == ['alpamayo', 'train']
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
-    asked = train.settings(parser.parse_args(words[2:]))
+    asked = train.settings(parser.parse_args(words[words.index('train') + 1:]))
     made = json.loads((NANO / 'training' / 'settings.json').read_text(encoding='utf-8'))
-    # What later became a setting was as it is now when nothing is asked for.
-    made = {**TrainingSettings().as_dict(), **made}
-    assert json.loads(json.dumps(made)) == json.loads(json.dumps(asked.as_dict()))
+    assert made == json.loads(json.dumps(asked.as_dict()))
