@@ -20,7 +20,9 @@ _HOLDING = ('red_light', 'pedestrian', 'standing_lead', 'braking_lead', 'slow_le
 """Causes that never let a vehicle speed up."""
 _TOLD_TURN_RAD = 0.4
 _AT_REST = 0.05
+"""Speed, m/s, below which a vehicle stands."""
 _UNDECIDED_M = 8.0, 50.0
+"""How far before the place where passing begins both futures of a blocked lane are open."""
 ROUTE_AHEAD_M = (15, 30, 45)
 """How far ahead the facts say how much the route turns."""
 
