@@ -30,18 +30,17 @@ class SceneId:
     seed: int
 
 
-def training_seed(seed: int, stage: int, taken: int = 0) -> int:
-    """The drive seed with which a stage begins, or goes on after ``taken`` seeds.
+def training_seed(seed: int, stage: int) -> int:
+    """The drive seed with which a stage begins.
 
     ``seed``: the user's; ``stage``: 0 for the first. ``ValueError`` for what would be the seed of
-    another stage, of another user's seed, or of scenes that are evaluated.
+    another user's seed, or of scenes that are evaluated.
     """
     for name, value, most in (('seed', seed, MAX_TRAINING_SEED),
-                              ('stage', stage, SEEDS_PER_TRAINING // SEEDS_PER_STAGE - 1),
-                              ('taken', taken, SEEDS_PER_STAGE - 1)):
+                              ('stage', stage, SEEDS_PER_TRAINING // SEEDS_PER_STAGE - 1)):
         if not 0 <= value <= most:
             raise ValueError(f'{name} of a training is {value}; expected 0 to {most}')
-    return TRAIN_BASE + seed * SEEDS_PER_TRAINING + stage * SEEDS_PER_STAGE + taken
+    return TRAIN_BASE + seed * SEEDS_PER_TRAINING + stage * SEEDS_PER_STAGE
 
 
 def scene_ids(per_kind: int, seed: int, *, validation: bool = False,

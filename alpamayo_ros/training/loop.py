@@ -43,9 +43,23 @@ class Progress:
             else {'done': [], 'stage': None, 'step': 0})
 
     def begin(self) -> None:
-        """Note that a run has begun: weights that no state explains are not gone on with."""
+        """Note that a run has begun: weights that no state explains are not gone on with. What was
+        logged after the state was written will be done, and logged, once more."""
         if not (self.directory / STATE).exists():
             self._write(self.state)
+        log = self.directory / LOG
+        if log.exists():
+            lines = log.read_text(encoding='utf-8').splitlines(keepends=True)
+            part = log.with_name(LOG + '.part')
+            part.write_text(''.join(filter(self._covers, lines)), encoding='utf-8')
+            os.replace(part, log)
+
+    def _covers(self, line: str) -> bool:
+        try:
+            row = json.loads(line)
+        except ValueError:  # the last line, of a run killed while it wrote it
+            return False
+        return self.is_done(row['stage']) or row['step'] <= self.step(row['stage'])
 
     def is_done(self, stage: str) -> bool:
         return stage in self.state['done']
@@ -63,23 +77,51 @@ class Progress:
         if name in self.state.get('heads', {}):
             head.load_state_dict(self.state['heads'][name])
 
+    def load_model(self, model: nn.Module) -> None:
+        """Let a model be that which the last complete stage left, to all its digits, and what is
+        drawn from torch's generator that which would have been drawn after it."""
+        if 'model' in self.state:
+            model.load_state_dict(self.state['model'])
+        if 'random' in self.state:
+            torch.set_rng_state(self.state['random'])
+
+    def drawn(self, stage: str) -> dict[str, Any] | None:
+        """What an interrupted ``stage`` had drawn, as it was given to ``save``; ``ValueError``
+        where that was not kept, as by versions before this one."""
+        if not self.step(stage):
+            return None
+        if 'drawn' not in self.state:
+            raise ValueError(f'{self.directory / STATE} does not say what stage {stage} had drawn; '
+                             'expected a run that this version began, or another directory')
+        return self.state['drawn']
+
+    def seconds(self, stage: str) -> float:
+        """Time that an interrupted ``stage`` has behind it, of what was saved."""
+        return self.state['seconds'] if self.step(stage) else 0.0
+
     def resume(self, stage: str, modules: nn.Module, optimiser: torch.optim.Optimizer) -> int:
         """Load what an interrupted ``stage`` left; returns the step to go on with."""
         if not self.step(stage):
             return 0
         modules.load_state_dict(self.state['modules'])
         optimiser.load_state_dict(self.state['optimiser'])
+        torch.set_rng_state(self.state['random'])
         return self.state['step']
 
-    def save(self, stage: str, step: int, modules: nn.Module,
-             optimiser: torch.optim.Optimizer) -> None:
-        self._write({**self.state, 'stage': stage, 'step': step,
-                     'modules': modules.state_dict(), 'optimiser': optimiser.state_dict()})
+    def save(self, stage: str, step: int, modules: nn.Module, optimiser: torch.optim.Optimizer,
+             drawn: dict[str, Any], seconds: float) -> None:
+        self._write({**self.state, 'stage': stage, 'step': step, 'modules': modules.state_dict(),
+                     'optimiser': optimiser.state_dict(), 'drawn': drawn, 'seconds': seconds,
+                     'random': torch.get_rng_state()})
 
-    def finish(self, stage: str) -> None:
-        """Note that a stage is complete; its weights are in the checkpoint."""
-        self._write({'heads': self.state.get('heads', {}),
-                     'done': [*self.state['done'], stage], 'stage': None, 'step': 0})
+    def finish(self, stage: str, model: nn.Module | None = None) -> None:
+        """Note that a stage is complete; its weights are in the checkpoint, those of ``model``
+        here with all their digits."""
+        state = {'heads': self.state.get('heads', {}), 'done': [*self.state['done'], stage],
+                 'stage': None, 'step': 0}
+        if model is not None:
+            state |= {'model': model.state_dict(), 'random': torch.get_rng_state()}
+        self._write(state)
 
     def log(self, stage: str, step: int, values: dict[str, float]) -> None:
         with (self.directory / LOG).open('a', encoding='utf-8') as file:
@@ -94,11 +136,12 @@ class Progress:
 
 def fit(stage: str, settings: StageSettings, progress: Progress, modules: nn.Module,
         trained: Sequence[nn.Module], losses: Callable[[int], dict[str, Tensor]], *,
-        weight_decay: float) -> None:
+        weight_decay: float, drawn: Callable[[], dict[str, Any]] = dict) -> None:
     """Run a stage from where it was left to its end.
 
     ``modules``: everything whose weights are kept; ``trained``: the part that learns; ``losses``:
-    a batch's losses by name for a step, of which those that need gradients are added up.
+    a batch's losses by name for a step, of which those that need gradients are added up; ``drawn``:
+    what has to be kept, beside the weights, for the next steps to be the same.
     ``FloatingPointError`` when losses or weights are no longer finite; what is kept still is.
     """
     matrices, others = [], []
@@ -111,7 +154,8 @@ def fit(stage: str, settings: StageSettings, progress: Progress, modules: nn.Mod
     start = progress.resume(stage, modules, optimiser)
     sums: dict[str, float] = {}
     count = 0
-    saved = began = time.monotonic()
+    saved = time.monotonic()
+    began = saved - progress.seconds(stage)
     with tqdm(total=settings.steps, initial=start, desc=stage, unit='step', mininterval=5) as bar:
         for step in range(start, settings.steps):
             for group in optimiser.param_groups:
@@ -133,11 +177,13 @@ def fit(stage: str, settings: StageSettings, progress: Progress, modules: nn.Mod
                 progress.log(stage, step + 1, {**means, 'rate': rate_at(step, settings),
                                                'seconds': time.monotonic() - began})
                 sums, count = {}, 0
-            if time.monotonic() - saved > _SAVE_EVERY_S:
-                # What is kept is what the same command goes on with: never something broken.
-                _check_finite(stage, step, sums, matrices + others)
-                progress.save(stage, step + 1, modules, optimiser)
-                saved = time.monotonic()
+                # Where means begin anew: going on logs the same ones.
+                if time.monotonic() - saved > _SAVE_EVERY_S:
+                    # What is kept is what the same command goes on with: never something broken.
+                    _check_finite(stage, step, {}, matrices + others)
+                    progress.save(stage, step + 1, modules, optimiser, drawn(),
+                                  time.monotonic() - began)
+                    saved = time.monotonic()
     # The last losses are those before the last step.
     _check_finite(stage, settings.steps - 1, {}, matrices + others)
 

@@ -7,11 +7,11 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,13 +34,15 @@ from alpamayo_ros.training.loop import LOG, STATE, Progress, fit
 from alpamayo_ros.training.memory import keep_freed_memory
 from alpamayo_ros.training.nano import write_configuration
 from alpamayo_ros.training.settings import StageSettings, TrainingSettings
-from alpamayo_ros.training.store import Store
+from alpamayo_ros.training.store import Origin, Store, seeds_of
 from alpamayo_ros.training.workers import Stream
 from alpamayo_ros.world.reasoning import all_texts, navigation_texts
 
 _WEIGHTS, _START, _SETTINGS = 'model.safetensors', 'start.json', 'settings.json'
 _CONFIGURATION = ('config.json', 'vlm/config.json', 'vlm/tokenizer.json')
 _INSTANTS, _IMAGES = 3, 24
+_JITTER = 29
+"""Of an example's generators the one for its exposure."""
 
 
 def train(directory: Path, settings: TrainingSettings, device: str = 'cpu',
@@ -70,17 +72,22 @@ def train(directory: Path, settings: TrainingSettings, device: str = 'cpu',
     if weights is not None and not (directory / _WEIGHTS).exists():
         _take_over(start, weights, directory, progress)
     progress.begin()
-    model = _model(directory).to(where)
+    model = _model(directory)
+    progress.load_model(model)
+    model = model.to(where)
     for index, (name, stage) in enumerate(settings.stages().items()):
         if progress.is_done(name):
             continue
-        # A step takes fewer drives than its batch has examples: what goes on there meets new ones.
-        seed = training_seed(settings.seed, index, progress.step(name) * stage.batch)
+        seed = training_seed(settings.seed, index)
+        if name == 'expert':
+            # It learns to read the VLM as it is shipped, in float16.
+            model.load_state_dict(_tensors((directory / _WEIGHTS).read_bytes(),
+                                           directory / _WEIGHTS))
         run = {'vision': _vision, 'expert': _expert}.get(name, _reasoning)
         with ExitStack() as stack:
             run(name, stage, settings, progress, model, passes, seed, stack)
         _save(model, directory)
-        progress.finish(name)
+        progress.finish(name, model)
         draw_curves(notes / LOG, notes / 'curves.png')
 
 
@@ -229,21 +236,32 @@ def _save(model: AlpamayoModel, directory: Path) -> None:
     part.replace(directory / _WEIGHTS)
 
 
-def _stream(make: partial, seed: int, settings: TrainingSettings, stack: ExitStack
-            ) -> Iterator[object]:
-    return chain.from_iterable([stack.enter_context(Stream(make, seed, settings.workers))])
+def _store(make: partial, name: str, stage: StageSettings, settings: TrainingSettings,
+           progress: Progress, seed: int, stack: ExitStack, rng: np.random.Generator,
+           prepare: Callable[[Origin, Any], Any] = lambda origin, item: item) -> Store:
+    """The stage's store, as the interrupted run left it where there was one."""
+    drawn = progress.drawn(name)
+    left = None if drawn is None else drawn['store']
+    stream = stack.enter_context(Stream(make, seeds_of(left, seed), settings.workers))
+    return Store(iter(stream), rng, batch=stage.batch, reuse=stage.reuse, size=stage.store,
+                 prepare=prepare, left=left)
+
+
+def _examples(stage: StageSettings, settings: TrainingSettings, *, labels: bool = False
+              ) -> partial:
+    return partial(ex.examples, camera_ids=stage.cameras, frames=stage.frames, count=_INSTANTS,
+                   labels=labels, twice=settings.twice)
 
 
 def _vision(name: str, stage: StageSettings, settings: TrainingSettings, progress: Progress,
             model: AlpamayoModel, passes: Passes, seed: int, stack: ExitStack) -> None:
-    rng = np.random.default_rng(seed)
     loss = stages.VisionLoss(model, passes).to(model.device)
     make = partial(ex.labelled_images, camera_ids=stage.cameras, count=_IMAGES,
                    twice=settings.twice)
-    store = Store(_stream(make, seed, settings, stack), rng, batch=stage.batch, reuse=stage.reuse,
-                  size=stage.store)
+    store = _store(make, name, stage, settings, progress, seed, stack, np.random.default_rng(seed))
     fit(name, stage, progress, nn.ModuleList([model, loss]), [model.vlm.visual, loss],
-        lambda step: loss(model, store.draw()), weight_decay=settings.weight_decay)
+        lambda step: loss(model, store.draw()),
+        weight_decay=settings.weight_decay, drawn=lambda: {'store': store.left()})
     progress.keep_head('eyes', loss)
 
 
@@ -255,25 +273,30 @@ def _reasoning(name: str, stage: StageSettings, settings: TrainingSettings, prog
     progress.load_head('reasoning', loss)
     batcher = Batcher(model.config, load_tokenizer(model.config), multiple=passes.multiple)
     # While the tower learns it is told what is where, too.
-    store = _example_store(stage, settings, seed, stack, rng, labels=stage.sees)
+    make = _examples(stage, settings, labels=stage.sees)
+    store = _store(make, name, stage, settings, progress, seed, stack, rng)
     model.vlm.visual.requires_grad_(stage.sees)
     fit(name, stage, progress, nn.ModuleList([model, loss]), [model.vlm, loss],
         lambda step: loss(model, batcher(store.draw(), jitter=rng).to(model.device)),
-        weight_decay=settings.weight_decay)
+        weight_decay=settings.weight_decay, drawn=lambda: {'store': store.left()})
     progress.keep_head('reasoning', loss)
 
 
 def _expert(name: str, stage: StageSettings, settings: TrainingSettings, progress: Progress,
             model: AlpamayoModel, passes: Passes, seed: int, stack: ExitStack) -> None:
-    rng = np.random.default_rng(seed)
     batcher = Batcher(model.config, load_tokenizer(model.config), multiple=passes.multiple)
     generator = torch.Generator(model.device).manual_seed(seed)
+    if (drawn := progress.drawn(name)) is not None:
+        generator.set_state(drawn['generator'])
 
-    def exported(example: ex.Example) -> tuple[list[tuple[Tensor, Tensor]], Batch]:
-        batch = batcher([example], jitter=rng).to(model.device)
+    def exported(origin: Origin, example: ex.Example
+                 ) -> tuple[list[tuple[Tensor, Tensor]], Batch]:
+        jitter = np.random.default_rng([*origin, _JITTER])
+        batch = batcher([example], jitter=jitter).to(model.device)
         return stages.export_cache(model, batch, passes)[0], batch
 
-    store = _example_store(stage, settings, seed, stack, rng, exported)
+    store = _store(_examples(stage, settings), name, stage, settings, progress, seed, stack,
+                   np.random.default_rng(seed), exported)
     model.vlm.requires_grad_(False)
 
     def losses(step: int) -> dict[str, Tensor]:
@@ -288,7 +311,8 @@ def _expert(name: str, stage: StageSettings, settings: TrainingSettings, progres
 
     fit(name, stage, progress, model,
         [model.expert, model.action_in_proj, model.action_out_proj], losses,
-        weight_decay=settings.weight_decay)
+        weight_decay=settings.weight_decay,
+        drawn=lambda: {'store': store.left(), 'generator': generator.get_state()})
 
 
 def _padded(parts: list[Tensor], length: int) -> Tensor:
@@ -296,12 +320,3 @@ def _padded(parts: list[Tensor], length: int) -> Tensor:
     head_dim) in float32."""
     return torch.stack([nn.functional.pad(part.float(), (0, 0, 0, length - part.shape[1]))
                         for part in parts])
-
-
-def _example_store(stage: StageSettings, settings: TrainingSettings, seed: int, stack: ExitStack,
-                   rng: np.random.Generator, prepare=lambda item: item, labels: bool = False
-                   ) -> Store:
-    make = partial(ex.examples, camera_ids=stage.cameras, frames=stage.frames, count=_INSTANTS,
-                   labels=labels, twice=settings.twice)
-    return Store(_stream(make, seed, settings, stack), rng, batch=stage.batch, reuse=stage.reuse,
-                 size=stage.store, prepare=prepare)

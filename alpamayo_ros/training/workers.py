@@ -6,7 +6,10 @@ import multiprocessing
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle, islice
 from typing import Any
+
+from alpamayo_ros.training.store import Origin, Seeds
 
 _AHEAD = 6
 _PATIENCE_S = 300.0
@@ -16,17 +19,19 @@ Maker = Callable[[int], Sequence[Any]]
 
 
 class Stream:
-    """What ``make`` gives for seed, seed + 1, ..., made by ``workers`` processes.
+    """What ``make`` gives for each of ``seeds``, one item after the other with its origin, made by
+    ``workers`` processes.
 
     Worker w makes every ``workers``-th seed and the results are taken in turn, so that their order
     does not depend on how fast anyone is. A context manager: leaving it ends the processes.
     """
 
-    def __init__(self, make: Maker, seed: int, workers: int) -> None:
+    def __init__(self, make: Maker, seeds: Seeds, workers: int) -> None:
         context = multiprocessing.get_context('spawn')
+        self._seeds = seeds
         self._queues = [context.Queue(maxsize=_AHEAD) for _ in range(workers)]
         self._processes = [
-            context.Process(target=_work, args=(make, seed + index, workers, results), daemon=True)
+            context.Process(target=_work, args=(make, seeds, index, workers, results), daemon=True)
             for index, results in enumerate(self._queues)]
 
     def __enter__(self) -> Stream:
@@ -39,10 +44,11 @@ class Stream:
             process.kill()
             process.join()
 
-    def __iter__(self) -> Iterator[Any]:
-        while True:
-            for process, results in zip(self._processes, self._queues, strict=True):
-                yield from self._take(process, results)
+    def __iter__(self) -> Iterator[tuple[Origin, Any]]:
+        sources = cycle(zip(self._processes, self._queues, strict=True))
+        for seed, source in zip(self._seeds, sources, strict=False):
+            for place, item in enumerate(self._take(*source)):
+                yield (seed, place), item
 
     def _take(self, process: Any, results: Any) -> Sequence[Any]:
         waited = 0.0
@@ -61,7 +67,7 @@ class Stream:
         raise RuntimeError(f'a worker gave nothing for {_PATIENCE_S:.0f} s; expected a drive')
 
 
-def _work(make: Maker, seed: int, stride: int, results: Any) -> None:
+def _work(make: Maker, seeds: Seeds, index: int, workers: int, results: Any) -> None:
     import signal
 
     import cv2
@@ -71,15 +77,16 @@ def _work(make: Maker, seed: int, stride: int, results: Any) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     results.cancel_join_thread()
-    made: list[Any] | str = []
-    while not isinstance(made, str):
+    for seed in islice(seeds, index, None, workers):
+        made: list[Any] | str
         try:
             made = list(make(seed))
         except Exception as error:  # told to the parent, which ends everything
             made = f'seed {seed}: {type(error).__name__}: {error}'
         if not _handed_over(made, results):
             return
-        seed += stride
+        if isinstance(made, str):
+            break
     time.sleep(_AHEAD)  # until the queue's thread has written it
 
 

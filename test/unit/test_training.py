@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count, islice
 
 import numpy as np
 import pytest
@@ -24,8 +26,9 @@ from alpamayo_ros.training.examples import Example, class_shares, labelled_image
 from alpamayo_ros.training.loop import Progress, rate_at
 from alpamayo_ros.training.nano import IMAGE_SIZE, RENDER_SIZE, write_configuration
 from alpamayo_ros.training.settings import StageSettings, TrainingSettings
-from alpamayo_ros.training.store import Store
+from alpamayo_ros.training.store import Seeds, Store, seeds_of
 from alpamayo_ros.training.train import train
+from alpamayo_ros.training.workers import Stream
 from alpamayo_ros.world.causes import CAUSES, KINDS
 from alpamayo_ros.world.reasoning import all_texts, navigation_texts
 from alpamayo_ros.world.render import LABELS
@@ -50,18 +53,47 @@ def _example(reasoning: str, navigation: str | None) -> Example:
         cause='red_light', facts=np.array([1.0, *[np.nan] * 4], np.float32))
 
 
+def numbered(seeds: Seeds, most: int = 3):
+    """A source of items that say where they are from: none to ``most`` of each seed."""
+    return (((seed, place), (seed, place)) for seed in seeds for place in range(seed % (most + 1)))
+
+
 def test_store_draws_each_item_as_often_as_asked():
-    store = Store(iter(range(10_000)), np.random.default_rng(0), batch=8, reuse=4, size=100)
+    source = (((number, 0), number) for number in count())
+    store = Store(source, np.random.default_rng(0), batch=8, reuse=4, size=100)
     drawn = np.concatenate([store.draw() for _ in range(500)])
     counts = np.bincount(drawn)[Store.FIRST:900]
     assert 3.6 < counts.mean() < 4.4
     assert drawn.max() < Store.FIRST + 500 * 2 + 2
 
 
-def test_store_depends_on_seeds_alone():
-    first, second = (Store(iter(range(1000)), np.random.default_rng(5), batch=4, reuse=3, size=20)
-                     for _ in range(2))
-    assert [first.draw() for _ in range(50)] == [second.draw() for _ in range(50)]
+@pytest.mark.parametrize('steps', [1, 2, 3, 17, 40])
+def test_store_goes_on_as_if_nothing_had_been(steps):
+    def store(left=None):
+        seeds = seeds_of(left, 50)
+        made = []
+
+        def prepare(origin, item):
+            made.append(item)
+            return 'made of', item
+
+        return Store(numbered(seeds), np.random.default_rng(5), batch=4, reuse=3, size=70,
+                     prepare=prepare, left=left), made
+
+    (whole, _), (first, _) = store(), store()
+    expected = [whole.draw() for _ in range(60)]
+    assert [first.draw() for _ in range(steps)] == expected[:steps]
+    again, made = store(first.left())
+    assert len(made) <= 70  # what is no longer held is not prepared again
+    assert [again.draw() for _ in range(60 - steps)] == expected[steps:]
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_stream_has_the_order_of_the_seeds(workers):
+    with Stream(range, Seeds(5, (1, 3)), workers) as stream:
+        found = list(islice(stream, 16))
+    assert found == [((seed, place), place) for seed in (1, 3, 5, 6, 7) for place in range(seed)
+                     ][:16]
 
 
 def test_rate_rises_stays_and_falls():
@@ -234,14 +266,14 @@ def test_killed_run_goes_on_and_its_checkpoint_plans(tmp_path, monkeypatch):
     from alpamayo_ros.planner import Planner
     from alpamayo_ros.settings import PlannerSettings
     code = ('from test_training import TINY; from alpamayo_ros.training import loop, train; '
-            'import pathlib, sys; loop._SAVE_EVERY_S = 0.0; '
+            'import pathlib, sys; loop._SAVE_EVERY_S = 0.0; loop._LOG_EVERY = 1; '
             'train.train(pathlib.Path(sys.argv[1]), TINY)')
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(
         [os.path.dirname(__file__), *sys.path])}
     process = subprocess.Popen([sys.executable, '-c', code, str(tmp_path)], env=environment)
     state = tmp_path / 'training' / 'state.pt'
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 150
         while not (state.exists() and Progress(state.parent).step('glance') > 2):
             if time.monotonic() > deadline or process.poll() is not None:
                 pytest.fail(f'no step of the second stage; exit code {process.poll()}')
@@ -257,7 +289,8 @@ def test_killed_run_goes_on_and_its_checkpoint_plans(tmp_path, monkeypatch):
     train(tmp_path, TINY)
     log = [json.loads(line) for line in
            (state.parent / 'log.jsonl').read_text(encoding='utf-8').splitlines()]
-    assert min(row['step'] for row in log[-35:] if row['stage'] == 'glance') >= left
+    logged = [row['step'] for row in log if row['stage'] == 'glance']
+    assert logged == sorted(set(logged)) and max(logged) == TINY.glance.steps > left
     assert {row['stage'] for row in log} == {'vision', 'glance', 'reasoning', 'expert'}
     assert (state.parent / 'curves.png').stat().st_size > 5000
     planner = Planner.load(tmp_path, PlannerSettings(num_candidates=4, max_generation_length=4))
@@ -266,21 +299,59 @@ def test_killed_run_goes_on_and_its_checkpoint_plans(tmp_path, monkeypatch):
         train(tmp_path, replace(TINY, seed=2))
 
 
-def test_the_same_command_gives_the_same_losses(tmp_path, monkeypatch):
-    """The same draws in the same order; only sums may be rounded otherwise."""
+@contextmanager
+def in_this_process(make, seeds, workers):
+    """In place of ``Stream``, whose processes take seconds to begin."""
+    yield (((seed, place), item) for seed in seeds for place, item in enumerate(make(seed)))
+
+
+KILLED = [('vision', 4), ('glance', 2), ('glance', 6), ('reasoning', 'end'), ('expert', 2),
+          ('expert', 6)]
+"""Where a run is killed: before it logs this step, or before it notes the end of the stage."""
+
+
+def test_a_run_that_was_killed_gives_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr('alpamayo_ros.training.train.Stream', in_this_process)
     monkeypatch.setattr(Store, 'FIRST', 4)
-    few = StageSettings(3, 2, 1e-3, 2.0, 4, (1,), frames=1)
+    monkeypatch.setattr('alpamayo_ros.training.loop._SAVE_EVERY_S', 0.0)
+    monkeypatch.setattr('alpamayo_ros.training.loop._LOG_EVERY', 2)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so that sums are always rounded alike
+    few = StageSettings(7, 2, 1e-3, 2.0, 5, (1,), frames=1)
     settings = TrainingSettings(vision=few, glance=few, reasoning=replace(few, sees=False),
-                                expert=few, draws=2, workers=2, compiled=False)
-    logs = []
-    for run in ('first', 'second'):
-        train(tmp_path / run, settings)
-        lines = (tmp_path / run / 'training' / 'log.jsonl').read_text(encoding='utf-8')
-        logs.append([json.loads(line) for line in lines.splitlines()])
-    for first, second in zip(*logs, strict=True):
-        del first['seconds'], second['seconds']
-        assert first.pop('stage') == second.pop('stage')
-        assert first == pytest.approx(second, rel=1e-3)
+                                expert=few, draws=2, compiled=False)
+    left = list(KILLED)
+    log, finish = Progress.log, Progress.finish
+
+    def killed_before(stage, step):
+        if left and left[0] == (stage, step):
+            left.pop(0)
+            raise KeyboardInterrupt
+
+    def log_or_be_killed(self, stage, step, values):
+        killed_before(stage, step)
+        log(self, stage, step, values)
+
+    def finish_or_be_killed(self, stage, model):
+        killed_before(stage, 'end')
+        finish(self, stage, model)
+
+    try:
+        train(tmp_path / 'whole', settings)
+        monkeypatch.setattr(Progress, 'log', log_or_be_killed)
+        monkeypatch.setattr(Progress, 'finish', finish_or_be_killed)
+        for _ in KILLED:
+            with pytest.raises(KeyboardInterrupt):
+                train(tmp_path / 'killed', settings)
+        train(tmp_path / 'killed', settings)
+    finally:
+        torch.set_num_threads(threads)
+    whole, killed = ([json.loads(line) | {'seconds': None} for line in (
+        tmp_path / run / 'training/log.jsonl').read_text(encoding='utf-8').splitlines()]
+        for run in ('whole', 'killed'))
+    assert not left and whole == killed and len(whole) == 16
+    assert ((tmp_path / 'whole/model.safetensors').read_bytes()
+            == (tmp_path / 'killed/model.safetensors').read_bytes())
 
 
 def test_a_run_begins_with_the_weights_of_another(tmp_path):

@@ -115,16 +115,32 @@ def test_a_training_that_diverges_is_a_message(tmp_path, capsys, monkeypatch):
 
 # Going on
 
-def test_a_stage_that_goes_on_draws_other_drives(tmp_path, seeds):
+def test_each_stage_has_drives_of_its_own(tmp_path, seeds):
     settings = replace(SETTINGS, seed=2)
+    stages = ('vision', 'glance', 'reasoning', 'expert')
     train(tmp_path, settings)
-    assert seeds == {name: training_seed(2, index)
-                     for index, name in enumerate(('vision', 'glance', 'reasoning', 'expert'))}
+    assert seeds == {name: training_seed(2, index) for index, name in enumerate(stages)}
     seeds.clear()
-    set_state(tmp_path, done=['vision'], stage='glance', step=5)
+    set_state(tmp_path, done=['vision'])
     train(tmp_path, settings)
-    assert seeds == {'glance': training_seed(2, 1) + 5 * settings.glance.batch,
-                     'reasoning': training_seed(2, 2), 'expert': training_seed(2, 3)}
+    assert seeds == {name: training_seed(2, stages.index(name)) for name in stages[1:]}
+
+
+@pytest.mark.parametrize('end', ['', '{"stage": "glance", "st'])
+def test_what_was_logged_and_not_kept_is_not_logged_twice(tmp_path, end):
+    rows = [('vision', 20), ('vision', 40), ('glance', 20), ('glance', 40)]
+    lines = [f'{{"stage": "{stage}", "step": {step}}}\n' for stage, step in rows]
+    (tmp_path / 'log.jsonl').write_text(''.join(lines) + end, encoding='utf-8')
+    torch.save({'done': ['vision'], 'stage': 'glance', 'step': 20}, tmp_path / 'state.pt')
+    Progress(tmp_path).begin()
+    assert (tmp_path / 'log.jsonl').read_text(encoding='utf-8') == ''.join(lines[:3])
+
+
+def test_a_state_that_does_not_say_what_was_drawn_is_a_message(tmp_path):
+    torch.save({'done': ['vision'], 'stage': 'glance', 'step': 20}, tmp_path / 'state.pt')
+    assert Progress(tmp_path).drawn('vision') is None
+    with pytest.raises(ValueError, match='state.pt does not say what stage glance had drawn'):
+        Progress(tmp_path).drawn('glance')
 
 
 STAGE = StageSettings(steps=6, batch=1, rate=1e-2, reuse=1, store=1)
@@ -134,6 +150,7 @@ STAGE = StageSettings(steps=6, batch=1, rate=1e-2, reuse=1, store=1)
 def test_nothing_broken_is_kept(tmp_path, monkeypatch, when):
     """The loss of a step is finite and its gradient is not; the last step is no exception."""
     monkeypatch.setattr('alpamayo_ros.training.loop._SAVE_EVERY_S', 0.0)
+    monkeypatch.setattr('alpamayo_ros.training.loop._LOG_EVERY', 1)
     layer = nn.Linear(3, 1)
 
     def losses(step):
