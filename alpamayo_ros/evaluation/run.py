@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,8 @@ def evaluate(options: Options, *, driver: Driver | None = None,
     """Run an evaluation. ``driver``: plans instead of the checkpoint, in this process.
 
     ``progress``: wraps the results as they come, given their number. The same options give the
-    same figures, whatever the number of workers. Raises what loading the checkpoint raises.
+    same figures, whatever the number of workers. Raises what loading the checkpoint raises, and
+    ``ChildProcessError`` when a worker was killed.
     """
     start, head = time.perf_counter(), describe(parse_device(options.device))
     tasks = options.tasks()
@@ -178,9 +180,14 @@ def evaluate(options: Options, *, driver: Driver | None = None,
         about = _about(options, own)
         results = list(follow((run_scene(own, task, options) for task in tasks), len(tasks)))
     else:
-        with _pool(options) as pool:
-            about = pool.submit(_describe, options).result()
-            results = list(follow(_in_order(pool, tasks, options), len(tasks)))
+        try:
+            with _pool(options) as pool:
+                about = pool.submit(_describe, options).result()
+                results = list(follow(_in_order(pool, tasks, options), len(tasks)))
+        except BrokenProcessPool as error:
+            raise ChildProcessError(
+                f'one of {options.workers} workers was ended from outside, as a system does that '
+                'runs out of memory; expected all to go on (fewer workers need less)') from error
     add_chance(results)
     return Results(results, about, head, time.perf_counter() - start)
 

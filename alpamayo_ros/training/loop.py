@@ -32,15 +32,15 @@ def rate_at(step: int, settings: StageSettings) -> float:
 
 
 class Progress:
-    """What has been done of a run in ``directory``: which stage, which step, and the log."""
+    """What has been done of a run in ``directory``: which stage, which step, and the log.
+    ``ValueError`` for a state that cannot be read."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / STATE
-        self.state: dict[str, Any] = (
-            torch.load(path, map_location='cpu', weights_only=True) if path.exists()
-            else {'done': [], 'stage': None, 'step': 0})
+        self.state: dict[str, Any] = (_loaded(path) if path.exists() else
+                                      {'done': [], 'stage': None, 'step': 0})
 
     def begin(self) -> None:
         """Note that a run has begun: weights that no state explains are not gone on with. What was
@@ -132,6 +132,14 @@ class Progress:
         part = self.directory / (STATE + '.part')
         torch.save(state, part)
         os.replace(part, self.directory / STATE)
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # a torn file is an error of any of half a dozen types
+        raise ValueError(f'{path} cannot be read: {type(error).__name__}: {error}; expected what a '
+                         'run left there, or another directory') from error
 
 
 def fit(stage: str, settings: StageSettings, progress: Progress, modules: nn.Module,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 from pathlib import Path
 
 import matplotlib.image
@@ -291,6 +293,17 @@ def test_what_fails_on_the_way_is_1(arguments, capsys, monkeypatch):
     assert shown.err.startswith('alpamayo evaluate: ')
     assert ('No space left' if arguments else 'expected one') in shown.err
     assert ('All kinds' in shown.out) is bool(arguments)
+
+
+def killed(options):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_is_1(capsys, monkeypatch):
+    monkeypatch.setattr('alpamayo_ros.evaluation.run._describe', killed)
+    assert cli.main(['evaluate', str(V1_5), '--workers', '2']) == 1
+    assert ('alpamayo evaluate: one of 2 workers was ended from outside'
+            in capsys.readouterr().err)
 
 
 def test_a_missing_checkpoint_is_1(tmp_path, capsys):

@@ -202,6 +202,16 @@ def test_a_stage_whose_end_was_not_noted_is_done_again(tmp_path, seeds, monkeypa
     assert Progress(tmp_path / 'training').is_done('expert')
 
 
+@pytest.mark.parametrize('kept', [0, 3, -50])
+def test_a_torn_state_is_a_message(run, seeds, capsys, kept):
+    state = run / 'training' / 'state.pt'
+    state.write_bytes(state.read_bytes()[:kept])
+    before = contents(run)
+    assert main(['train', str(run), '--eager']) == 1
+    assert f'alpamayo train: {state} cannot be read: ' in capsys.readouterr().err
+    assert not seeds and contents(run) == before
+
+
 def test_torn_weights_are_a_message(run, capsys):
     (run / WEIGHTS).write_bytes((run / WEIGHTS).read_bytes()[:5000])
     assert main(['train', str(run), '--eager']) == 1
