@@ -33,7 +33,7 @@ _FLASH_CAPABILITY = (8, 0)
 _LARGEST_HEAD = 256
 _MANY_QUERIES = 128
 """Queries to one head of keys from which on the kernels of a GPU are used: they work on so many at
-once, and with fewer most of it would idle."""
+once, and with fewer most of it would idle. A token that is decoded has fewer, candidates more."""
 
 
 def shared_attention(
@@ -62,6 +62,11 @@ def merged_attention(
     groups, samples, heads, tokens, dim = q.shape
     kv_heads, tail = prompt_k.shape[0], tail_k.shape[-2]
     reps = heads // kv_heads
+    if groups == 1 and tail and tail_bias is None and samples * tokens >= _MANY_QUERIES:
+        # Of a few candidates and more, another part costs more than this copy.
+        prompt_k = torch.cat([prompt_k, tail_k[0]], -2)
+        prompt_v = torch.cat([prompt_v, tail_v[0]], -2)
+        tail = 0
     q = q.reshape(groups, samples, kv_heads, reps, tokens, dim)
 
     # Per part: queries as (batch, kv_heads, queries, dim), and how to come back from there.
@@ -81,12 +86,12 @@ def merged_attention(
         parts.append(_back(*attend(queries, tail_k, tail_v, mask), by_tail.shape,
                            (0, 2, 1, 3, 4, 5)))
 
-    peak = torch.stack([log_sum for _, log_sum in parts]).amax(0)
-    weights = [torch.exp(log_sum - peak) for _, log_sum in parts]
-    total = sum(weights)
-    merged = sum(value * (weight / total) for (value, _), weight in
-                 zip(parts, weights, strict=True))
-    return merged.to(q.dtype).reshape(groups, samples, heads, tokens, dim)
+    value, log_sum = parts[0]
+    for other, other_sum in parts[1:]:
+        # Each of two softmaxes weighs what its sum is of both.
+        value = torch.lerp(value, other, torch.sigmoid(other_sum - log_sum))
+        log_sum = torch.logaddexp(log_sum, other_sum)
+    return value.to(q.dtype).reshape(groups, samples, heads, tokens, dim)
 
 
 def plain_part(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:

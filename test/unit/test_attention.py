@@ -21,6 +21,7 @@ from alpamayo_ros.model.fused_attention import (
 SHAPES = {  # groups, samples, kv heads, queries per kv head, tokens, prompt, tail, head size
     'one of each': (1, 1, 1, 1, 1, 1, 0, 8),
     'single reasoning': (1, 5, 2, 3, 7, 19, 4, 16),
+    'many candidates': (1, 20, 2, 2, 7, 19, 4, 16),
     'multi reasoning': (6, 1, 2, 2, 5, 23, 9, 12),
     'groups and samples': (3, 4, 2, 1, 6, 11, 3, 24),
     'no tail yet': (2, 2, 3, 2, 4, 13, 0, 16),

@@ -46,8 +46,11 @@ class TorchExpert:
         def begin() -> Callable[[Tensor, Tensor], Tensor]:
             cos, sin = step.rotary(context.position, self._waypoints, self._dtype)
             entries = torch.arange(length, device=context.tail_length.device)
-            bias = torch.zeros(cache.groups, length, device=entries.device)
-            bias = bias.masked_fill(entries >= context.tail_length[:, None], -torch.inf)
+            hidden = entries >= context.tail_length[:, None]
+            bias = None
+            if whole or hidden.any():
+                bias = torch.zeros(hidden.shape, device=entries.device)
+                bias = bias.masked_fill(hidden, -torch.inf)
             return lambda x, time: step(x, time, cos, sin, prompt, tail, bias)
 
         return begin
