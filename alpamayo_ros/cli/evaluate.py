@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=_count, default=cores,
                         help='processes; the cores are shared out among them as torch threads')
     parser.add_argument('--output', type=Path, metavar='FILE', help='write the results as JSON')
+    parser.add_argument('--against', type=Path, metavar='FILE',
+                        help='say whether the figures are those of another draw, from the JSON '
+                        'that --output wrote for it')
     parser.add_argument('--details', type=Path, metavar='FILE',
                         help='write every scene with its text and figures, a line of JSON each')
     parser.add_argument('--show', type=Path, metavar='DIR',
@@ -106,7 +109,8 @@ def _check_pixels(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print; 0: done, whatever was reached; 1: could not be done; 2: wrong values."""
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    from alpamayo_ros.evaluation.report import Report
+    from alpamayo_ros.evaluation import against
+    from alpamayo_ros.evaluation.report import Report, asked
     from alpamayo_ros.evaluation.run import Options, bar, evaluate
     from alpamayo_ros.model.checkpoint import parse_device, parse_dtype
     from alpamayo_ros.settings import PlannerSettings
@@ -130,14 +134,22 @@ def run(args: argparse.Namespace) -> int:
         parse_device(args.device)
         parse_dtype(args.dtype)
         _check_pixels(args)
+        reported = None
+        if args.against:
+            reported = against.Reported(args.against)
+            reported.check(asked(options))
     except (OSError, ValueError) as error:
         print(f'alpamayo evaluate: {error}', file=sys.stderr)
         return 2
     try:
         report = Report(options, evaluate(options, progress=bar))
         print(report.table())
+        result = report.as_dict()
+        if reported:
+            print('\n' + against.table(report, reported))
+            result['against'] = against.as_dict(report, reported)
         if args.output:
-            _write(args.output, [json.dumps(report.as_dict(), indent=1, allow_nan=False)])
+            _write(args.output, [json.dumps(result, indent=1, allow_nan=False)])
         if args.details:
             _write(args.details, [json.dumps(entry, allow_nan=False) for entry in report.details()])
     except (OSError, ValueError) as error:

@@ -50,3 +50,13 @@ def mean(values: Sequence[float], seed: int = 0) -> Estimate:
     chosen = random.integers(0, len(sample), (_RESAMPLES, len(sample)))
     low, high = np.percentile(sample[chosen].mean(axis=1), [2.5, 97.5])
     return Estimate(float(sample.mean()), float(low), float(high), len(sample))
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """``first`` less ``second`` of two draws that have nothing in common, with the interval that
+    follows from their two (Newcombe 1998, method 10, for rates; Zou and Donner 2008 in general).
+    """
+    value = first.value - second.value
+    low = value - math.hypot(first.value - first.low, second.high - second.value)
+    high = value + math.hypot(first.high - first.value, second.value - second.low)
+    return Estimate(value, low, high, min(first.count, second.count))

@@ -32,6 +32,17 @@ def estimate(key: str, results: Sequence[SceneResult], variant: str = 'plain') -
                                  for result in results if variant in result.judged)
 
 
+def asked(options: Options) -> dict[str, Any]:
+    """The arguments on which figures depend, for JSON; pixels are None where they are the
+    checkpoint's own."""
+    return {'seed': options.seed, 'validation': options.validation, 'per_kind': options.per_kind,
+            'kinds': list(options.kinds), 'ablations': options.ablations, 'modes': options.modes,
+            'guidance': options.guidance, 'device': options.device, 'dtype': options.dtype,
+            'candidates': options.settings.num_candidates,
+            'max_tokens': options.settings.max_generation_length,
+            'min_pixels': options.settings.min_pixels, 'max_pixels': options.settings.max_pixels}
+
+
 class Report:
     """The results of ``options``, summed up. ``head``: machine, versions, date of the start."""
 
@@ -55,21 +66,12 @@ class Report:
         return float(np.median(times)) if times else None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON. What is not finite is null; pixels are where they are the checkpoint's own."""
-        options = self.options
+        """For JSON. What is not finite is null."""
         result: dict[str, Any] = {
             **self.head, 'checkpoint': self.results.checkpoint,
-            'arguments': {
-                'seed': options.seed, 'validation': options.validation,
-                'scenes': len(self.scenes), 'per_kind': options.per_kind,
-                'kinds': list(options.kinds), 'ablations': options.ablations,
-                'modes': options.modes, 'guidance': options.guidance, 'device': options.device,
-                'dtype': options.dtype, 'candidates': options.settings.num_candidates,
-                'max_tokens': options.settings.max_generation_length,
-                'min_pixels': options.settings.min_pixels,
-                'max_pixels': options.settings.max_pixels},
+            'arguments': {'scenes': len(self.scenes), **asked(self.options)},
             'all': {key: _goal(FIGURES[key], value) for key, value in self.total.items()},
-            'kinds': {kind: {key: _plain(value) for key in FIGURES
+            'kinds': {kind: {key: numbers(value) for key in FIGURES
                              if (value := estimate(key, scenes)).count}
                       for kind, scenes in self.kinds.items()},
             'changed': {}, 'seconds': round(self.results.seconds, 1)}
@@ -78,7 +80,7 @@ class Report:
             if chosen:
                 result['changed'][name] = {
                     'label': VARIANTS[name].label, 'scenes': len(chosen),
-                    'figures': {key: {'plain': _plain(plain), name: _plain(other)}
+                    'figures': {key: {'plain': numbers(plain), name: numbers(other)}
                                 for key, (plain, other) in pairs.items()},
                     'milliseconds_a_plan': {which: self.milliseconds(which, chosen)
                                             for which in ('plain', name)}}
@@ -123,21 +125,21 @@ class Report:
             if not value.count:
                 continue
             reached = figure.reached(value)
-            rows.append([figure.label, _cell(figure, value), str(value.count), _aim(figure),
+            rows.append([figure.label, cell(figure, value), str(value.count), _aim(figure),
                          '' if reached is None else 'reached' if reached else 'missed'])
         return 'All kinds\n\n' + markdown(['figure', 'value', 'scenes', 'goal', ''], rows)
 
     def _kinds(self) -> str:
         rows = [[kind, str(len(scenes)),
-                 *(_cell(FIGURES[key], estimate(key, scenes)) for key in PER_KIND)]
+                 *(cell(FIGURES[key], estimate(key, scenes)) for key in PER_KIND)]
                 for kind, scenes in (*self.kinds.items(), ('all', self.scenes))]
         return ('Kind by kind; rates in %, displacements in m\n\n'
                 + markdown(['kind', 'scenes', *PER_KIND.values()], rows))
 
     def _changed(self, name: str, chosen: Sequence[SceneResult],
                  pairs: dict[str, tuple[Estimate, Estimate]]) -> str:
-        rows = [[FIGURES[key].label.strip(), _cell(FIGURES[key], plain),
-                 _cell(FIGURES[key], other), _counts(plain, other)]
+        rows = [[FIGURES[key].label.strip(), cell(FIGURES[key], plain),
+                 cell(FIGURES[key], other), _counts(plain, other)]
                 for key, (plain, other) in pairs.items() if plain.count or other.count]
         times = [self.milliseconds(which, chosen) for which in ('plain', name)]
         rows.append(['time of a plan, median', *(f'{value:.0f} ms' for value in times),
@@ -152,13 +154,14 @@ def _counts(*values: Estimate) -> str:
     return ', '.join(dict.fromkeys(str(value.count) for value in values))
 
 
-def _plain(value: Estimate) -> dict[str, Any]:
+def numbers(value: Estimate) -> dict[str, Any]:
+    """An estimate for JSON."""
     return {'value': _finite(value.value), 'low': _finite(value.low),
             'high': _finite(value.high), 'scenes': value.count}
 
 
 def _goal(figure: Figure, value: Estimate) -> dict[str, Any]:
-    return {'label': figure.label.strip(), **_plain(value), 'goal': figure.goal,
+    return {'label': figure.label.strip(), **numbers(value), 'goal': figure.goal,
             'reached': figure.reached(value)}
 
 
@@ -175,13 +178,14 @@ def _aim(figure: Figure) -> str:
         f'≤ {figure.goal:g} {figure.unit}')
 
 
-def _cell(figure: Figure, value: Estimate) -> str:
+def cell(figure: Figure, value: Estimate) -> str:
+    """An estimate for people: a rate or a share in %, a mean in its unit."""
     if not value.count:
         return ''
-    numbers = (value.value, value.low, value.high)
+    found = (value.value, value.low, value.high)
     if figure.kind == 'rate' or not figure.unit:
-        return '{:.1f} [{:.1f}, {:.1f}] %'.format(*(100 * number for number in numbers))
-    return '{:.2f} [{:.2f}, {:.2f}] {}'.format(*numbers, figure.unit)
+        return '{:.1f} [{:.1f}, {:.1f}] %'.format(*(100 * number for number in found))
+    return '{:.2f} [{:.2f}, {:.2f}] {}'.format(*found, figure.unit)
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
