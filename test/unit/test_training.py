@@ -354,7 +354,8 @@ def test_a_run_that_was_killed_gives_the_same_bytes(tmp_path, monkeypatch):
             == (tmp_path / 'killed/model.safetensors').read_bytes())
 
 
-def test_a_run_begins_with_the_weights_of_another(tmp_path):
+def test_a_run_begins_with_the_weights_of_another(tmp_path, monkeypatch):
+    monkeypatch.setattr('alpamayo_ros.training.train.Stream', in_this_process)
     first, second = tmp_path / 'first', tmp_path / 'second'
     none = StageSettings(1, 2, 0.0, 4.0, 4, (1,), frames=1)
     short = TrainingSettings(vision=none, glance=none, reasoning=none, expert=none, draws=1,
