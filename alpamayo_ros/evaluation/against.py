@@ -9,9 +9,9 @@ from typing import Any
 
 from alpamayo_ros.evaluation.figures import FIGURES
 from alpamayo_ros.evaluation.intervals import Estimate, difference
-from alpamayo_ros.evaluation.report import Report, cell, markdown, numbers
+from alpamayo_ros.evaluation.report import Report, cell, markdown, numbers, which
 
-_ALIKE = ('kinds', 'candidates', 'max_tokens', 'guidance', 'min_pixels', 'max_pixels')
+_ALIKE = ('candidates', 'max_tokens', 'min_pixels', 'max_pixels')
 """Arguments with which figures change, whichever scenes are drawn."""
 
 
@@ -27,13 +27,21 @@ class Reported:
             self.figures = {key: _estimate(entry) for key, entry in content['all'].items()
                             if key in FIGURES and entry['value'] is not None}
             self.seed, self.scenes = self.arguments['seed'], self.arguments['scenes']
+            self.validation = self.arguments['validation']
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"'{path}' holds no figures of an evaluation ({type(error).__name__}: "
                              f'{error}); expected what its --output writes') from error
 
     def check(self, arguments: Mapping[str, Any]) -> None:
-        """``ValueError`` where it was asked for something else than ``arguments``, as they are in
-        ``Report.as_dict``, so that figures differ for other reasons than the draw."""
+        """``ValueError`` where ``arguments``, as ``Report.as_dict`` has them, are of the same draw,
+        or of something else, so that figures differ for other reasons than the draw."""
+        if all(self.arguments.get(name) == arguments[name] for name in ('seed', 'validation')):
+            raise ValueError(f"seed is {self.seed}, as in '{self.path}'; expected another one, "
+                             'whose scenes are others')
+        kinds = self.arguments.get('kinds', [])
+        if sorted(kinds) != sorted(arguments['kinds']):
+            raise ValueError(f'kinds are {", ".join(arguments["kinds"])}; expected '
+                             f"{', '.join(kinds)}, as in '{self.path}'")
         for name in _ALIKE:
             if self.arguments.get(name) != arguments[name]:
                 raise ValueError(f'{name} is {arguments[name]}; expected '
@@ -54,7 +62,7 @@ def differences(report: Report, reported: Reported) -> dict[str, tuple[Estimate,
 def as_dict(report: Report, reported: Reported) -> dict[str, Any]:
     """For JSON."""
     return {'file': reported.path.name, 'checkpoint': reported.checkpoint, 'seed': reported.seed,
-            'scenes': reported.scenes,
+            'validation': reported.validation, 'scenes': reported.scenes,
             'figures': {key: {**numbers(less), 'within': within}
                         for key, (less, within) in differences(report, reported).items()}}
 
@@ -63,11 +71,13 @@ def table(report: Report, reported: Reported) -> str:
     """For people, in Markdown."""
     found = differences(report, reported)
     rows = [[FIGURES[key].label, cell(FIGURES[key], report.total[key]),
-             cell(FIGURES[key], reported.figures[key]), cell(FIGURES[key], less),
+             cell(FIGURES[key], reported.figures[key]),
+             cell(FIGURES[key], less).replace('%', 'points'),
              'within' if within else 'apart']
             for key, (less, within) in found.items()]
     apart = sum(not within for _, within in found.values())
-    lines = [f'Against {reported.path.name}: {reported.scenes} scenes of seed {reported.seed}',
+    scenes = f'{reported.scenes} {which(reported.validation)} scenes'
+    lines = [f'Against {reported.path.name}: {scenes} of seed {reported.seed}',
              markdown(['figure', 'this draw', 'reported', 'difference', ''], rows),
              f'{apart} of {len(found)} figures apart: the 95 % interval of the difference does not '
              'hold zero. By chance one in twenty is.']

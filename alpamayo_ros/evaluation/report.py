@@ -43,6 +43,11 @@ def asked(options: Options) -> dict[str, Any]:
             'min_pixels': options.settings.min_pixels, 'max_pixels': options.settings.max_pixels}
 
 
+def which(validation: bool) -> str:
+    """What scenes are called."""
+    return 'validation' if validation else 'test'
+
+
 class Report:
     """The results of ``options``, summed up. ``head``: machine, versions, date of the start."""
 
@@ -107,12 +112,11 @@ class Report:
     def _head(self) -> str:
         options, machine, about = self.options, self.head['machine'], self.results.checkpoint
         fingerprint = (about['fingerprint'] or 'none')[:16]
-        which = 'validation' if options.validation else 'test'
         plan_ms = self.milliseconds('plain', self.scenes) or math.nan
         return (f'{self.head["date"]}  {machine["cpu"]}, {machine["cores"]} cores, torch '
                 f'{self.head["versions"]["torch"]}\n'
                 f'checkpoint {about["name"]} ({about["model_type"]}, fingerprint {fingerprint})\n'
-                f'{len(self.scenes)} {which} scenes of seed {options.seed}, '
+                f'{len(self.scenes)} {which(options.validation)} scenes of seed {options.seed}, '
                 f'{options.per_kind} of each of {len(options.kinds)} kinds; '
                 f'{options.settings.num_candidates} candidates; {self.results.seconds:.0f} s in '
                 f'all, {plan_ms:.0f} ms a plan in the median\n'

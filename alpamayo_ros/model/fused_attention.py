@@ -33,7 +33,7 @@ _FLASH_CAPABILITY = (8, 0)
 _LARGEST_HEAD = 256
 _MANY_QUERIES = 128
 """Queries to one head of keys from which on the kernels of a GPU are used: they work on so many at
-once, and with fewer most of it would idle. A token that is decoded has fewer, candidates more."""
+once, and with fewer most of it would idle."""
 
 
 def shared_attention(
@@ -62,11 +62,6 @@ def merged_attention(
     groups, samples, heads, tokens, dim = q.shape
     kv_heads, tail = prompt_k.shape[0], tail_k.shape[-2]
     reps = heads // kv_heads
-    if groups == 1 and tail and tail_bias is None and samples * tokens >= _MANY_QUERIES:
-        # Of a few candidates and more, another part costs more than this copy.
-        prompt_k = torch.cat([prompt_k, tail_k[0]], -2)
-        prompt_v = torch.cat([prompt_v, tail_v[0]], -2)
-        tail = 0
     q = q.reshape(groups, samples, kv_heads, reps, tokens, dim)
 
     # Per part: queries as (batch, kv_heads, queries, dim), and how to come back from there.

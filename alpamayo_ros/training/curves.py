@@ -17,11 +17,10 @@ def draw_curves(log: Path, picture: Path) -> None:
     figure = Figure(figsize=(4.2 * len(names), 4.2), layout='constrained')
     FigureCanvasAgg(figure)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        # A run that went on after a stop has some steps twice; the later ones count.
-        stage = {row['step']: row for row in rows if row['stage'] == name}
-        steps = sorted(stage)
-        for value in (key for key in stage[steps[0]] if key not in _NOT_LOSSES):
-            axes.plot(steps, [stage[step][value] for step in steps], label=value, linewidth=1.2)
+        stage = [row for row in rows if row['stage'] == name]
+        steps = [row['step'] for row in stage]
+        for value in (key for key in stage[0] if key not in _NOT_LOSSES):
+            axes.plot(steps, [row[value] for row in stage], label=value, linewidth=1.2)
         axes.set_title(name, loc='left')
         axes.set_xlabel('step')
         axes.set_yscale('log')

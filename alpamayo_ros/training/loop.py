@@ -19,6 +19,7 @@ from alpamayo_ros.training.settings import StageSettings
 STATE, LOG = 'state.pt', 'log.jsonl'
 _LOG_EVERY, _SAVE_EVERY_S = 20, 120.0
 _LARGEST_GRADIENT = 1.0
+_AGAIN = ' (the same command would come to this again; another --seed has other drives)'
 
 
 def rate_at(step: int, settings: StageSettings) -> float:
@@ -77,23 +78,31 @@ class Progress:
         if name in self.state.get('heads', {}):
             head.load_state_dict(self.state['heads'][name])
 
-    def load_model(self, model: nn.Module) -> None:
+    def check(self) -> None:
+        """``ValueError`` where the state does not say all that going on needs, as that of versions
+        before this one."""
+        if self.state['stage'] is not None and 'drawn' not in self.state:
+            raise ValueError(f'{self.directory / STATE} does not say what stage '
+                             f'{self.state["stage"]} had drawn; expected a run that this version '
+                             'began, or another directory')
+
+    def has_model(self) -> bool:
+        """Whether the model that the last complete stage left is here."""
+        return 'model' in self.state
+
+    def load_model(self, model: nn.Module) -> bool:
         """Let a model be that which the last complete stage left, to all its digits, and what is
-        drawn from torch's generator that which would have been drawn after it."""
-        if 'model' in self.state:
-            model.load_state_dict(self.state['model'])
-        if 'random' in self.state:
-            torch.set_rng_state(self.state['random'])
+        drawn from torch's generator that which would have been drawn after it; False where there
+        is none."""
+        if not self.has_model():
+            return False
+        model.load_state_dict(self.state['model'])
+        torch.set_rng_state(self.state['random'])
+        return True
 
     def drawn(self, stage: str) -> dict[str, Any] | None:
-        """What an interrupted ``stage`` had drawn, as it was given to ``save``; ``ValueError``
-        where that was not kept, as by versions before this one."""
-        if not self.step(stage):
-            return None
-        if 'drawn' not in self.state:
-            raise ValueError(f'{self.directory / STATE} does not say what stage {stage} had drawn; '
-                             'expected a run that this version began, or another directory')
-        return self.state['drawn']
+        """What an interrupted ``stage`` had drawn, as it was given to ``save``."""
+        return self.state['drawn'] if self.step(stage) else None
 
     def seconds(self, stage: str) -> float:
         """Time that an interrupted ``stage`` has behind it, of what was saved."""
@@ -115,12 +124,12 @@ class Progress:
                      'random': torch.get_rng_state()})
 
     def finish(self, stage: str, model: nn.Module | None = None) -> None:
-        """Note that a stage is complete; its weights are in the checkpoint, those of ``model``
-        here with all their digits."""
+        """Note that a stage is complete and left ``model``, which is kept with all its digits."""
         state = {'heads': self.state.get('heads', {}), 'done': [*self.state['done'], stage],
                  'stage': None, 'step': 0}
         if model is not None:
-            state |= {'model': model.state_dict(), 'random': torch.get_rng_state()}
+            weights = {name: value.cpu().clone() for name, value in model.state_dict().items()}
+            state |= {'model': weights, 'random': torch.get_rng_state()}
         self._write(state)
 
     def log(self, stage: str, step: int, values: dict[str, float]) -> None:
@@ -185,8 +194,8 @@ def fit(stage: str, settings: StageSettings, progress: Progress, modules: nn.Mod
                 progress.log(stage, step + 1, {**means, 'rate': rate_at(step, settings),
                                                'seconds': time.monotonic() - began})
                 sums, count = {}, 0
-                # Where means begin anew: going on logs the same ones.
-                if time.monotonic() - saved > _SAVE_EVERY_S:
+                # Where means begin anew: going on logs the same ones. The end keeps all anyway.
+                if time.monotonic() - saved > _SAVE_EVERY_S and step + 1 < settings.steps:
                     # What is kept is what the same command goes on with: never something broken.
                     _check_finite(stage, step, {}, matrices + others)
                     progress.save(stage, step + 1, modules, optimiser, drawn(),
@@ -201,8 +210,8 @@ def _check_finite(stage: str, step: int, losses: Mapping[str, float],
     """``FloatingPointError`` when training has diverged."""
     if not all(map(math.isfinite, losses.values())):
         raise FloatingPointError(f'stage {stage}, step {step}: losses are {dict(losses)}; expected '
-                                 'finite ones')
+                                 f'finite ones{_AGAIN}')
     broken = sum(not bool(weight.isfinite().all()) for weight in weights)
     if broken:
         raise FloatingPointError(f'stage {stage}, step {step}: {broken} of the weights learnt hold '
-                                 'values that are not finite; expected finite ones')
+                                 f'values that are not finite; expected finite ones{_AGAIN}')

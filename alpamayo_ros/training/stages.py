@@ -124,14 +124,14 @@ def expert_loss(model: AlpamayoModel, cache: Cache, lengths: Tensor, offsets: Te
                 passes: Passes = EAGER) -> dict[str, Tensor]:
     """Mean squared error of the velocity at ``draws`` points of the flow of each sample.
 
-    action (B, T, 2) normalised; t = 0.999 (1 - Beta(1.5, 1)), noisy = t action + (1 - t) noise.
+    ``generator``: on the CPU, so that a seed means the same on every device; action (B, T, 2)
+    normalised; t = 0.999 (1 - Beta(1.5, 1)), noisy = t action + (1 - t) noise.
     """
     batch = action.shape[0]
     # Beta(1.5, 1) by inverting its distribution function u = b^1.5.
-    device = action.device
-    uniform = torch.rand(batch, draws, generator=generator, device=device)
+    uniform = torch.rand(batch, draws, generator=generator).to(action.device)
     time = 0.999 * (1 - uniform ** (1 / 1.5))
-    noise = torch.randn(batch, draws, *action.shape[1:], generator=generator, device=device)
+    noise = torch.randn(batch, draws, *action.shape[1:], generator=generator).to(action.device)
     clean = action[:, None]
     noisy = time[..., None, None] * clean + (1 - time[..., None, None]) * noise
     predicted = passes.velocity(model, noisy, time, cache, lengths, offsets)

@@ -45,7 +45,8 @@ class Store:
     item, from nothing but its origin and itself.
 
     ``left``: what another store's ``left`` gave; this one then goes on exactly as that one would
-    have, if ``source`` gives the items of ``seeds_of``. It makes again what that one held.
+    have, if ``source`` gives the items of ``seeds_of``. It makes again what that one held;
+    ``ValueError`` when that is no longer what its drives give.
     """
 
     FIRST = 64
@@ -98,5 +99,9 @@ class Store:
                 if origin in places:
                     self._items[places[origin]] = self._prepare(origin, item)
                     bar.update()
-                if origin == latest:
+                if origin >= latest:
                     break
+        if any(item is None for item in self._items):
+            raise ValueError('the drives are not those that the interrupted run had drawn; '
+                             'expected to go on with the version that began it, or another '
+                             'directory')

@@ -51,8 +51,8 @@ def train(directory: Path, settings: TrainingSettings, device: str = 'cpu',
 
     ``start``: a checkpoint of nano whose weights a new run begins with; its tower sees already, so
     the first stage is left out. ``ValueError`` when the run that is there has other settings or
-    began with something else, when part of it is gone, when the checkpoint to start from has
-    another configuration, when there is no such device, or nothing to compile the passes with;
+    began with something else, when part of it is gone or torn, when the checkpoint to start from
+    has another configuration, when there is no such device, or nothing to compile the passes with;
     ``CheckpointError`` for weights that cannot be read or do not fit; ``FloatingPointError`` when
     training diverges. Nothing is written before all that can be checked has been.
     """
@@ -73,21 +73,20 @@ def train(directory: Path, settings: TrainingSettings, device: str = 'cpu',
         _take_over(start, weights, directory, progress)
     progress.begin()
     model = _model(directory)
-    progress.load_model(model)
+    if progress.load_model(model):
+        _save(model, directory)  # whatever ended the last run may have come before it
     model = model.to(where)
     for index, (name, stage) in enumerate(settings.stages().items()):
         if progress.is_done(name):
             continue
         seed = training_seed(settings.seed, index)
         if name == 'expert':
-            # It learns to read the VLM as it is shipped, in float16.
-            model.load_state_dict(_tensors((directory / _WEIGHTS).read_bytes(),
-                                           directory / _WEIGHTS))
+            model.load_state_dict(_shipped(model))  # it learns to read the VLM as it is shipped
         run = {'vision': _vision, 'expert': _expert}.get(name, _reasoning)
         with ExitStack() as stack:
             run(name, stage, settings, progress, model, passes, seed, stack)
-        _save(model, directory)
         progress.finish(name, model)
+        _save(model, directory)
         draw_curves(notes / LOG, notes / 'curves.png')
 
 
@@ -110,10 +109,13 @@ def _check_run(directory: Path, start: Path | None) -> None:
         raise ValueError(f'{notes / _START} says that this run begins with the weights of another '
                          f'checkpoint, but {directory / _WEIGHTS} is not there yet; expected '
                          '--start with that checkpoint')
-    if state and not weights:
+    progress = Progress(notes) if state else None
+    if progress is not None:
+        progress.check()
+    if progress is not None and not weights:
         # The weights to begin with have seen; they stand for the stage that is left out.
-        learnt = [name for name in Progress(notes).state['done'] if not begun or name != 'vision']
-        if learnt:
+        learnt = [name for name in progress.state['done'] if not begun or name != 'vision']
+        if learnt and not progress.has_model():
             raise ValueError(f'{notes / STATE} says that {", ".join(learnt)} is done, but '
                              f'{directory / _WEIGHTS} is gone; expected both, or another directory')
     if state and not begun and start is not None:
@@ -228,12 +230,15 @@ def _order_bins(embedding: Tensor, config: AlpamayoConfig) -> None:
 
 
 def _save(model: AlpamayoModel, directory: Path) -> None:
-    """Write the weights: float16, those that always run in float32 as they are."""
-    weights = {name: value.cpu().contiguous() if name.startswith(FLOAT32_MODULES)
-               else value.cpu().half().contiguous() for name, value in model.state_dict().items()}
     part = directory / (_WEIGHTS + '.part')
-    save_file(weights, part, {'format': 'pt'})
+    save_file(_shipped(model), part, {'format': 'pt'})
     part.replace(directory / _WEIGHTS)
+
+
+def _shipped(model: AlpamayoModel) -> dict[str, Tensor]:
+    """The weights of a checkpoint: float16, those that always run in float32 as they are."""
+    return {name: value.cpu().contiguous() if name.startswith(FLOAT32_MODULES)
+            else value.cpu().half().contiguous() for name, value in model.state_dict().items()}
 
 
 def _store(make: partial, name: str, stage: StageSettings, settings: TrainingSettings,
@@ -285,7 +290,7 @@ def _reasoning(name: str, stage: StageSettings, settings: TrainingSettings, prog
 def _expert(name: str, stage: StageSettings, settings: TrainingSettings, progress: Progress,
             model: AlpamayoModel, passes: Passes, seed: int, stack: ExitStack) -> None:
     batcher = Batcher(model.config, load_tokenizer(model.config), multiple=passes.multiple)
-    generator = torch.Generator(model.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     if (drawn := progress.drawn(name)) is not None:
         generator.set_state(drawn['generator'])
 

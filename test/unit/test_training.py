@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from alpamayo_ros.model.config import load_config
 from alpamayo_ros.model.tokenizer import load_tokenizer, special
 from alpamayo_ros.training import examples, stages
+from alpamayo_ros.training import train as training
 from alpamayo_ros.training.batches import Batcher
 from alpamayo_ros.training.examples import Example, class_shares, labelled_images
 from alpamayo_ros.training.loop import Progress, rate_at
@@ -86,6 +87,18 @@ def test_store_goes_on_as_if_nothing_had_been(steps):
     again, made = store(first.left())
     assert len(made) <= 70  # what is no longer held is not prepared again
     assert [again.draw() for _ in range(60 - steps)] == expected[steps:]
+
+
+def test_store_does_not_go_on_with_other_drives():
+    def store(most, left=None):
+        return Store(numbered(seeds_of(left, 51), most), np.random.default_rng(5), batch=4, reuse=3,
+                     size=70, left=left)
+
+    first = store(3)
+    first.draw()
+    for most in (2, 6):
+        with pytest.raises(ValueError, match='drives are not those that the interrupted run had'):
+            store(most, first.left())
 
 
 @pytest.mark.parametrize('workers', [1, 2])
@@ -305,53 +318,66 @@ def in_this_process(make, seeds, workers):
     yield (((seed, place), item) for seed in seeds for place, item in enumerate(make(seed)))
 
 
-KILLED = [('vision', 4), ('glance', 2), ('glance', 6), ('reasoning', 'end'), ('expert', 2),
-          ('expert', 6)]
-"""Where a run is killed: before it logs this step, or before it notes the end of the stage."""
+KILLED = {
+    'often saved': [('vision', 4), ('glance', 2), ('glance', 5), ('reasoning', 'end'),
+                    ('expert', 2), ('expert', 4)],
+    'never saved': [('vision', 'end'), ('vision', 'noted'), ('glance', 'noted'), ('expert', 4),
+                    ('expert', 'end'), ('expert', 'noted')]}
+"""Where runs are killed: before a step is logged, before the end of a stage is noted, or after
+that before its weights are written."""
 
 
 def test_a_run_that_was_killed_gives_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr('alpamayo_ros.training.train.Stream', in_this_process)
     monkeypatch.setattr(Store, 'FIRST', 4)
-    monkeypatch.setattr('alpamayo_ros.training.loop._SAVE_EVERY_S', 0.0)
     monkeypatch.setattr('alpamayo_ros.training.loop._LOG_EVERY', 2)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so that sums are always rounded alike
-    few = StageSettings(7, 2, 1e-3, 2.0, 5, (1,), frames=1)
+    few = StageSettings(5, 2, 1e-3, 2.0, 5, (1,), frames=1)
     settings = TrainingSettings(vision=few, glance=few, reasoning=replace(few, sees=False),
                                 expert=few, draws=2, compiled=False)
-    left = list(KILLED)
-    log, finish = Progress.log, Progress.finish
+    left = []
+    log, finish, save = Progress.log, Progress.finish, training._save
 
-    def killed_before(stage, step):
-        if left and left[0] == (stage, step):
+    def killed_at(*place):
+        if left and left[0] == place:
             left.pop(0)
             raise KeyboardInterrupt
 
     def log_or_be_killed(self, stage, step, values):
-        killed_before(stage, step)
+        killed_at(stage, step)
         log(self, stage, step, values)
 
     def finish_or_be_killed(self, stage, model):
-        killed_before(stage, 'end')
+        killed_at(stage, 'end')
         finish(self, stage, model)
+
+    def save_or_be_killed(model, directory):
+        killed_at(Progress(directory / 'training').state['done'][-1], 'noted')
+        save(model, directory)
+
+    def found(directory):
+        rows = (directory / 'training/log.jsonl').read_text(encoding='utf-8').splitlines()
+        return ([json.loads(row) | {'seconds': None} for row in rows],
+                (directory / 'model.safetensors').read_bytes())
 
     try:
         train(tmp_path / 'whole', settings)
         monkeypatch.setattr(Progress, 'log', log_or_be_killed)
         monkeypatch.setattr(Progress, 'finish', finish_or_be_killed)
-        for _ in KILLED:
-            with pytest.raises(KeyboardInterrupt):
-                train(tmp_path / 'killed', settings)
-        train(tmp_path / 'killed', settings)
+        monkeypatch.setattr(training, '_save', save_or_be_killed)
+        for name, places in KILLED.items():
+            monkeypatch.setattr('alpamayo_ros.training.loop._SAVE_EVERY_S',
+                                0.0 if name == 'often saved' else 1e9)
+            left += places
+            for _ in places:
+                with pytest.raises(KeyboardInterrupt):
+                    train(tmp_path / name, settings)
+            train(tmp_path / name, settings)
+            assert not left and found(tmp_path / name) == found(tmp_path / 'whole'), name
     finally:
         torch.set_num_threads(threads)
-    whole, killed = ([json.loads(line) | {'seconds': None} for line in (
-        tmp_path / run / 'training/log.jsonl').read_text(encoding='utf-8').splitlines()]
-        for run in ('whole', 'killed'))
-    assert not left and whole == killed and len(whole) == 16
-    assert ((tmp_path / 'whole/model.safetensors').read_bytes()
-            == (tmp_path / 'killed/model.safetensors').read_bytes())
+    assert len(found(tmp_path / 'whole')[0]) == 12
 
 
 def test_a_run_begins_with_the_weights_of_another(tmp_path, monkeypatch):

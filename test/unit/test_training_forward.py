@@ -100,6 +100,38 @@ def test_batch_equals_single_prompts(runtime, passes):
             torch.testing.assert_close(batched[index, draw], expected[0, 0], atol=1e-3, rtol=1e-3)
 
 
+def test_attention_of_draws_and_its_gradients_are_those_of_pytorch():
+    """Against one masked attention over the prefix and all draws of a sample."""
+    batch, draws, heads, kv_heads, tokens, prefix, dim = 2, 3, 4, 2, 5, 11, 8
+    generator = torch.Generator().manual_seed(2)
+    shapes = [(batch, draws, heads, tokens, dim)] + 2 * [(batch, draws, kv_heads, tokens, dim)]
+    sides = [[3 * torch.randn(shape, generator=generator) for shape in shapes]]
+    sides.append([value.clone() for value in sides[0]])
+    fixed = [torch.randn(batch, kv_heads, prefix, dim, generator=generator) for _ in range(2)]
+    real = torch.arange(prefix) < torch.tensor([prefix, 6])[:, None]
+    for value in (*sides[0], *sides[1]):
+        value.requires_grad_()
+
+    found = forward._attend(*sides[0], *fixed, torch.zeros(real.shape).masked_fill(
+        ~real, -torch.inf))
+
+    q = sides[1][0].transpose(1, 2).flatten(2, 3)
+    k, v = (torch.cat([before, own.transpose(1, 2).flatten(2, 3)], 2).repeat_interleave(2, 1)
+            for before, own in zip(fixed, sides[1][1:], strict=True))
+    draw = torch.arange(draws).repeat_interleave(tokens)
+    mask = torch.cat([real[:, None].expand(-1, len(draw), -1),
+                      (draw[:, None] == draw).expand(batch, -1, -1)], -1)[:, None]
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    expected = expected.unflatten(2, (draws, tokens)).transpose(1, 2)
+
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(found.shape, generator=generator)
+    for result in (found, expected):
+        (result * weights).sum().backward()
+    for mine, theirs in zip(*sides, strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-4, rtol=1e-4)
+
+
 def test_padding_is_not_seen(runtime):
     """What lies behind a sample's length does not reach its velocity."""
     model, text = runtime.model, runtime.config.text

@@ -136,11 +136,12 @@ def test_what_was_logged_and_not_kept_is_not_logged_twice(tmp_path, end):
     assert (tmp_path / 'log.jsonl').read_text(encoding='utf-8') == ''.join(lines[:3])
 
 
-def test_a_state_that_does_not_say_what_was_drawn_is_a_message(tmp_path):
-    torch.save({'done': ['vision'], 'stage': 'glance', 'step': 20}, tmp_path / 'state.pt')
-    assert Progress(tmp_path).drawn('vision') is None
+def test_a_state_that_does_not_say_what_was_drawn_is_a_message(run, seeds):
+    set_state(run, done=['vision'], stage='glance', step=20)
+    before = contents(run)
     with pytest.raises(ValueError, match='state.pt does not say what stage glance had drawn'):
-        Progress(tmp_path).drawn('glance')
+        train(run, SETTINGS)
+    assert not seeds and contents(run) == before
 
 
 STAGE = StageSettings(steps=6, batch=1, rate=1e-2, reuse=1, store=1)
@@ -164,7 +165,7 @@ def test_nothing_broken_is_kept(tmp_path, monkeypatch, when):
     assert all(value.isfinite().all() for value in progress.state['modules'].values())
     fit('some', STAGE, progress, layer, [layer],
         lambda step: {'loss': layer.weight.square().sum()}, weight_decay=0.0)
-    assert Progress(tmp_path).step('some') == STAGE.steps
+    assert Progress(tmp_path).step('some') == STAGE.steps - 1  # its end is for ``finish`` to note
 
 
 def test_the_last_weights_of_a_stage_are_finite(tmp_path):
@@ -192,14 +193,24 @@ def test_a_state_without_its_weights_is_not_gone_on_with(run, seeds):
     assert not seeds
 
 
-def test_a_stage_whose_end_was_not_noted_is_done_again(tmp_path, seeds, monkeypatch):
-    """Killed after the first weights were written, before there was anything to go on with."""
+@pytest.mark.parametrize('place', [
+    'alpamayo_ros.training.train.Progress.finish', 'alpamayo_ros.training.train._save'])
+def test_killed_before_the_first_weights_are_written(tmp_path, seeds, monkeypatch, place):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Progress, 'finish', interrupt)
+        patch.setattr(place, interrupt)
         train(tmp_path, SETTINGS)
-    assert (tmp_path / WEIGHTS).exists()
+    assert not (tmp_path / WEIGHTS).exists()
+    seeds.clear()
     train(tmp_path, SETTINGS)
-    assert Progress(tmp_path / 'training').is_done('expert')
+    assert Progress(tmp_path / 'training').is_done('expert') and (tmp_path / WEIGHTS).exists()
+    assert ('vision' in seeds) is place.endswith('finish')
+
+
+def test_weights_that_were_not_written_at_the_end_are_written_later(run, seeds):
+    weights = (run / WEIGHTS).read_bytes()
+    edit_tensors(run / WEIGHTS, lambda tensors: tensors['action_out_proj.bias'].add_(1))
+    train(run, SETTINGS)
+    assert not seeds and (run / WEIGHTS).read_bytes() == weights
 
 
 @pytest.mark.parametrize('kept', [0, 3, -50])
@@ -244,7 +255,7 @@ def test_a_run_goes_on_with_what_it_began_with_and_nothing_else(tmp_path, finish
 def test_a_run_from_nothing_does_not_begin_again_with_a_checkpoint(finished, run, seeds):
     for gone in (None, WEIGHTS):
         if gone:
-            set_state(run, stage='vision', step=3)
+            set_state(run, stage='vision', step=3, drawn={})
             (run / gone).unlink()
         before = contents(run)
         with pytest.raises(ValueError, match=f'--start is {finished}, but .* a run from nothing'):

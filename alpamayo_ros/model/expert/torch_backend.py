@@ -41,16 +41,20 @@ class TorchExpert:
         # A captured graph has one shape for reasonings of any length, and masks the rest.
         whole = self._loops is not None
         tail = [cache.tail_room(layer) if whole else cache.tail(layer) for layer in layers]
+        if not whole and cache.groups == 1:
+            # One reasoning follows its prompt without a gap: one part less to attend to.
+            real = int(context.tail_length[0])
+            prompt = [tuple(torch.cat([before, after[0, :, :real]], -2)
+                            for before, after in zip(*parts, strict=True))
+                      for parts in zip(prompt, tail, strict=True)]
+            tail = [(k[..., :0, :], v[..., :0, :]) for k, v in tail]
         length = tail[0][0].shape[-2]
 
         def begin() -> Callable[[Tensor, Tensor], Tensor]:
             cos, sin = step.rotary(context.position, self._waypoints, self._dtype)
             entries = torch.arange(length, device=context.tail_length.device)
-            hidden = entries >= context.tail_length[:, None]
-            bias = None
-            if whole or hidden.any():
-                bias = torch.zeros(hidden.shape, device=entries.device)
-                bias = bias.masked_fill(hidden, -torch.inf)
+            bias = torch.zeros(cache.groups, length, device=entries.device)
+            bias = bias.masked_fill(entries >= context.tail_length[:, None], -torch.inf)
             return lambda x, time: step(x, time, cos, sin, prompt, tail, bias)
 
         return begin
