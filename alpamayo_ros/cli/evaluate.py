@@ -52,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--guidance', type=float, default=1.5,
                         help='weight of the navigation guidance where plans are made with it')
     parser.add_argument('--candidates', type=_count, default=32, help='trajectories a plan')
+    parser.add_argument('--num-inference-steps', type=_count, metavar='N',
+                        help="Euler steps of a plan; the checkpoint's own")
     parser.add_argument('--max-tokens', type=_count, default=256,
                         help='most tokens of a reasoning')
     parser.add_argument('--min-pixels', type=_count, help="after resizing; the checkpoint's own")
@@ -118,7 +120,8 @@ def run(args: argparse.Namespace) -> int:
     cores = len(os.sched_getaffinity(0))
     try:
         settings = PlannerSettings(
-            num_candidates=args.candidates, max_generation_length=args.max_tokens,
+            num_candidates=args.candidates, num_inference_steps=args.num_inference_steps,
+            max_generation_length=args.max_tokens,
             min_pixels=args.min_pixels, max_pixels=args.max_pixels)
         options = Options(
             checkpoint=args.checkpoint, per_kind=math.ceil(args.scenes / len(kinds)),

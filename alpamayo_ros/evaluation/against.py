@@ -11,7 +11,7 @@ from alpamayo_ros.evaluation.figures import FIGURES
 from alpamayo_ros.evaluation.intervals import Estimate, difference
 from alpamayo_ros.evaluation.report import Report, cell, markdown, numbers, which
 
-_ALIKE = ('candidates', 'max_tokens', 'min_pixels', 'max_pixels')
+_ALIKE = ('candidates', 'num_inference_steps', 'max_tokens', 'min_pixels', 'max_pixels')
 """Arguments with which figures change, whichever scenes are drawn."""
 
 

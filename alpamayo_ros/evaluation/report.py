@@ -33,12 +33,13 @@ def estimate(key: str, results: Sequence[SceneResult], variant: str = 'plain') -
 
 
 def asked(options: Options) -> dict[str, Any]:
-    """The arguments on which figures depend, for JSON; pixels are None where they are the
-    checkpoint's own."""
+    """The arguments on which figures depend, for JSON; steps and pixels are None where they are
+    the checkpoint's own."""
     return {'seed': options.seed, 'validation': options.validation, 'per_kind': options.per_kind,
             'kinds': list(options.kinds), 'ablations': options.ablations, 'modes': options.modes,
             'guidance': options.guidance, 'device': options.device, 'dtype': options.dtype,
             'candidates': options.settings.num_candidates,
+            'num_inference_steps': options.settings.num_inference_steps,
             'max_tokens': options.settings.max_generation_length,
             'min_pixels': options.settings.min_pixels, 'max_pixels': options.settings.max_pixels}
 

@@ -230,13 +230,15 @@ def test_processes_give_the_figures_of_one(golden):
 
 def test_the_command_writes_json_and_pictures(tmp_path, capsys):
     arguments = ['evaluate', V1_5, '--scenes', 1, '--kinds', 'cones', '--workers', 1,
-                 '--candidates', 3, '--max-tokens', 4, '--min-pixels', PIXELS['min_pixels'],
+                 '--candidates', 3, '--num-inference-steps', 2, '--max-tokens', 4,
+                 '--min-pixels', PIXELS['min_pixels'],
                  '--max-pixels', PIXELS['max_pixels'], '--output', tmp_path / 'results.json',
                  '--details', tmp_path / 'details.jsonl', '--show', tmp_path / 'pictures']
     assert cli.main(list(map(str, arguments))) == 0
     shown = capsys.readouterr()
     assert 'All kinds' in shown.out and '1/1' in shown.err
-    assert json.loads((tmp_path / 'results.json').read_text())['arguments']['scenes'] == 1
+    asked = json.loads((tmp_path / 'results.json').read_text())['arguments']
+    assert asked['scenes'] == 1 and asked['num_inference_steps'] == 2
     entries = (tmp_path / 'details.jsonl').read_text().splitlines()
     assert [json.loads(entry)['kind'] for entry in entries] == ['cones']
     picture = matplotlib.image.imread(tmp_path / 'pictures' / 'cones_0.png')
