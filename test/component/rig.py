@@ -117,10 +117,13 @@ class Rig:
         self._base_ns += round(seconds * 1e9)
 
     def publish_ticks(self, ticks: int) -> None:
-        """Publish that many ticks at once, from this thread, without waiting between them."""
+        """Publish that many ticks at their pace, from this thread, and leave time there."""
+        due = time.monotonic()
         for _ in range(ticks):
             self._publish()
             self._tick += 1
+            due += TICK_NS / 1e9
+            time.sleep(max(0.0, due - time.monotonic()))
 
     def stop(self) -> None:
         """End and take the topics away."""
