@@ -47,6 +47,8 @@ def _by_horizon() -> dict[str, Figure]:
 
 FIGURES: Mapping[str, Figure] = {
     'cause': Figure('the cause named is the true one', goal=0.90),
+    'object': Figure('  of a vehicle its kind, where the cause is right'),
+    'side': Figure('  of a side that one, where the cause is right'),
     'manoeuvre': Figure('the manoeuvre named is the true one'),
     'readable': Figure('the reasoning names a cause'),
     **_by_horizon(),

@@ -75,8 +75,12 @@ def _words(sample: Sample, text: str, path: np.ndarray, v0: float, published: bo
     if reading is None:
         return {'readable': False, 'cause': False, 'manoeuvre': False, 'open': False,
                 'agrees': False}
-    left_open = is_open(reading.manoeuvre)
-    return {'readable': True, 'cause': reading.cause == sample.cause,
+    left_open, same = is_open(reading.manoeuvre), reading.cause == sample.cause
+    true = reasoning.details(sample.reasoning, sample.cause) if same else {}
+    told = reasoning.details(text, reading.cause)
+    return {'readable': True, 'cause': same,
+            **{key: told.get(word) == true[word] if word in true else None
+               for key, word in (('object', 'what'), ('side', 'side'))},
             'manoeuvre': tuple(reading.manoeuvre) == tuple(sample.manoeuvre), 'open': left_open,
             'agrees': None if left_open else published and manoeuvres.agrees(
                 reading.manoeuvre, path, v0)}

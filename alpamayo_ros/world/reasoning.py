@@ -178,6 +178,23 @@ def read(text: str) -> Reading | None:
     return Reading(cause, (longitudinal, lateral))
 
 
+def _named(cause: str) -> re.Pattern[str]:
+    """The clauses of a cause, with the kind of vehicle and the side they name."""
+    any_of = {'what': f'({"|".join(VEHICLES)})', 'side': f'({"|".join(_SIDES)})'}
+    return re.compile('|'.join(rf'\b{clause.format(**any_of)}\b' for clause in _CLAUSES[cause]))
+
+
+_NAMED = {cause: _named(cause) for cause in _CLAUSES}
+
+
+def details(text: str, cause: str) -> dict[str, str]:
+    """What a text says of a cause, as ``write`` takes it: 'what' and 'side', where it names them
+    in one of the cause's wordings."""
+    found = _NAMED[cause].search(text.lower())
+    words = [word for word in found.groups() if word] if found else []
+    return {'side' if word in _SIDES else 'what': word for word in words}
+
+
 def _possible(cause: str) -> list[tuple[str, str]]:
     """The manoeuvres a cause can lead to."""
     if cause == 'blocked_lane':

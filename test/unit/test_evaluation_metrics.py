@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -236,6 +237,19 @@ def test_what_is_readable_names_a_cause_and_may_leave_out_the_manoeuvre():
     for text, readable in (('The traffic light ahead is red.', True), ('Stop.', False)):
         assert figures(sample(line(8.0)), plan(line(8.0), text=text))['readable'] is readable
     assert FIGURES['readable'].label == 'the reasoning names a cause'
+
+
+@pytest.mark.parametrize('text, named, side', [
+    ('A bus is cutting in from the left, so slow down.', True, True),
+    ('A car is cutting in from the left, so slow down.', False, True),
+    ('Slow down because the bus on the right changes into the lane ahead.', True, False),
+    ('Something cuts, cutting in.', False, False),
+    ('The bus ahead is braking, so slow down.', None, None)])
+def test_which_vehicle_and_which_side(text, named, side):
+    given = replace(sample(line(8.0), cause='cut_in'),
+                    reasoning='A bus from the left is moving into the lane, so slow down.')
+    found = figures(given, plan(line(8.0), text=text))
+    assert (found.get('object'), found.get('side')) == (named, side)
 
 
 def test_a_plan_without_a_plausible_candidate_has_done_nothing():

@@ -12,6 +12,9 @@ from alpamayo_ros.world import reasoning
 from alpamayo_ros.world.causes import CAUSES, LATERAL, LONGITUDINAL
 
 TEXTS = reasoning.all_texts()
+DETAILS = {'curve': {'side'}, 'pedestrian': {'side'}, 'cones': {'side'}, 'cut_in': {'what', 'side'},
+           **dict.fromkeys(('slow_lead', 'braking_lead', 'standing_lead', 'blocked_lane'),
+                           {'what'})}
 
 
 def manoeuvres(cause: str) -> list[tuple[str, str]]:
@@ -32,6 +35,9 @@ def test_what_is_written_is_read(cause: str) -> None:
                 text = reasoning.write(cause, manoeuvre, {'what': what, 'side': side}, rng)
                 assert text in known
                 assert reasoning.read(text) == reasoning.Reading(cause, manoeuvre), text
+                said = reasoning.details(text, cause)
+                assert said == {key: {'what': what, 'side': side}[key] for key in said}
+                assert set(said) == DETAILS.get(cause, set()), text
 
 
 def test_every_cause_has_several_wordings() -> None:
