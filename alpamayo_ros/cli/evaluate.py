@@ -31,7 +31,6 @@ def _seed(text: str) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``evaluate`` takes."""
-    cores = len(os.sched_getaffinity(0))
     parser.add_argument('checkpoint', type=Path, help='directory of the checkpoint')
     parser.add_argument('--scenes', type=_count, default=SCENES,
                         help='in all; rounded up to as many of each kind')
@@ -60,8 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--max-pixels', type=_count, help="after resizing; the checkpoint's own")
     parser.add_argument('--device', default='cpu', help='cpu, cuda or cuda:N')
     parser.add_argument('--dtype', default='float32', help='float32, bfloat16 or float16')
-    parser.add_argument('--workers', type=_count, default=cores,
-                        help='processes; the cores are shared out among them as torch threads')
+    parser.add_argument('--workers', type=_count,
+                        help='processes, each with a model of its own, that share out the cores as '
+                        'torch threads; one a core on the CPU, a single one on a GPU')
     parser.add_argument('--output', type=Path, metavar='FILE', help='write the results as JSON')
     parser.add_argument('--against', type=Path, metavar='FILE',
                         help='say whether the figures are those of another draw, from the JSON '
@@ -111,6 +111,8 @@ def _check_pixels(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print; 0: done, whatever was reached; 1: could not be done; 2: wrong values."""
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    from torch import OutOfMemoryError
+
     from alpamayo_ros.evaluation import against
     from alpamayo_ros.evaluation.report import Report, asked
     from alpamayo_ros.evaluation.run import Options, bar, evaluate
@@ -118,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
     from alpamayo_ros.settings import PlannerSettings
     kinds = tuple(args.kinds or KINDS)
     cores = len(os.sched_getaffinity(0))
+    workers = args.workers or (cores if args.device == 'cpu' else 1)
     try:
         settings = PlannerSettings(
             num_candidates=args.candidates, num_inference_steps=args.num_inference_steps,
@@ -127,8 +130,8 @@ def run(args: argparse.Namespace) -> int:
             checkpoint=args.checkpoint, per_kind=math.ceil(args.scenes / len(kinds)),
             seed=args.seed, validation=args.validation, kinds=kinds,
             ablations=args.ablations or 0, modes=args.modes or 0, guidance=args.guidance,
-            settings=settings, device=args.device, dtype=args.dtype, workers=args.workers,
-            threads=max(1, cores // args.workers), show=args.show,
+            settings=settings, device=args.device, dtype=args.dtype, workers=workers,
+            threads=max(1, cores // workers), show=args.show,
             show_per_kind=args.show_per_kind)
         for path in filter(None, (args.output, args.details)):
             _check_file(path)
@@ -155,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
             _write(args.output, [json.dumps(result, indent=1, allow_nan=False)])
         if args.details:
             _write(args.details, [json.dumps(entry, allow_nan=False) for entry in report.details()])
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OutOfMemoryError) as error:
         print(f'alpamayo evaluate: {error}', file=sys.stderr)
         return 1
     return 0

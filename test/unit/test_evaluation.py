@@ -93,8 +93,8 @@ def test_the_driver_of_the_world_reaches_every_goal():
     for scene_id in scene_ids(8, 1, validation=True):
         sample = draw_sample(scene_id.kind, scene_id.seed)
         judged.append(judge(sample, made(sample, *knowing(sample, None))).figures)
-    for key in ('cause', 'manoeuvre', 'agrees', 'red_stays', 'red_stays_going', 'green_goes',
-                'walker_yields', 'way', 'way_ahead', 'futures'):
+    for key in ('cause', 'object', 'side', 'manoeuvre', 'agrees', 'red_stays',
+                'red_stays_going', 'green_goes', 'walker_yields', 'way', 'way_ahead', 'futures'):
         found = FIGURES[key].estimate(figures[key] for figures in judged)
         assert found.count and found.value == 1.0, (key, found)
     assert FIGURES['red_velocity'].estimate(
@@ -285,7 +285,7 @@ def test_places_that_may_not_be_written_are_2(argument, there, tmp_path, capsys,
 def test_what_fails_on_the_way_is_1(arguments, capsys, monkeypatch):
     def fake(options, progress):
         if not arguments:
-            raise ValueError('the scene is gone; expected one')
+            raise torch.OutOfMemoryError('there is no room; expected one')
         return evaluate(options, driver=Fake(knowing))
 
     monkeypatch.setattr('alpamayo_ros.evaluation.run.evaluate', fake)
@@ -295,6 +295,22 @@ def test_what_fails_on_the_way_is_1(arguments, capsys, monkeypatch):
     assert shown.err.startswith('alpamayo evaluate: ')
     assert ('No space left' if arguments else 'expected one') in shown.err
     assert ('All kinds' in shown.out) is bool(arguments)
+
+
+@pytest.mark.parametrize('device, asked, workers', [
+    ('cpu', [], len(os.sched_getaffinity(0))), ('cuda', [], 1), ('cuda', ['--workers', '3'], 3)])
+def test_every_process_on_a_gpu_is_asked_for(device, asked, workers, monkeypatch):
+    given = []
+
+    def fake(options, progress):
+        given.append(options.workers)
+        return evaluate(dataclasses.replace(options, device='cpu'), driver=Fake(knowing))
+
+    monkeypatch.setattr('alpamayo_ros.evaluation.run.evaluate', fake)
+    monkeypatch.setattr('alpamayo_ros.model.checkpoint.parse_device', torch.device)
+    assert cli.main(['evaluate', str(V1_5), '--kinds', 'cones', '--scenes', '1',
+                     '--device', device, *asked]) == 0
+    assert given == [workers]
 
 
 def killed(options):
