@@ -9,10 +9,13 @@ _NOT_LOSSES = ('stage', 'step', 'rate', 'seconds')
 
 
 def draw_curves(log: Path, picture: Path) -> None:
-    """Draw every stage's losses over its steps, one panel a stage, into a PNG."""
+    """Draw every stage's losses over its steps, one panel a stage, into a PNG; none of an empty
+    log."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     rows = [json.loads(line) for line in log.read_text(encoding='utf-8').splitlines()]
+    if not rows:
+        return
     names = list(dict.fromkeys(row['stage'] for row in rows))
     figure = Figure(figsize=(4.2 * len(names), 4.2), layout='constrained')
     FigureCanvasAgg(figure)
@@ -26,4 +29,6 @@ def draw_curves(log: Path, picture: Path) -> None:
         axes.set_yscale('log')
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, loc='upper center', bbox_to_anchor=(0.5, -0.17), ncols=3)
-    figure.savefig(picture, dpi=110)
+    part = picture.with_name(picture.name + '.part')
+    figure.savefig(part, dpi=110, format='png')
+    part.replace(picture)

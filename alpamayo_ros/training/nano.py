@@ -55,13 +55,16 @@ def write_configuration(directory: Path, texts: Iterable[str]) -> Geometry:
     vlm = sizes.backbone_config()
     vlm['text_config'] |= {'rope_theta': 10000.0}
     vlm['vision_config'] |= {'num_position_embeddings': 144}
-    _write(directory / 'config.json', config)
     _write(backbone / 'config.json', vlm)
     _write(backbone / 'tokenizer.json', tokenizer)
     _write(backbone / 'tokenizer_config.json', {
         'tokenizer_class': 'PreTrainedTokenizerFast', 'eos_token': special('im_end'),
         'pad_token': special('endoftext'), 'clean_up_tokenization_spaces': False})
     (backbone / 'chat_template.jinja').write_text(CHAT_TEMPLATE, encoding='utf-8')
+    # The last one, and whole or not at all: where it is, the others are.
+    part = directory / 'config.json.part'
+    _write(part, config)
+    part.replace(directory / 'config.json')
     return sizes
 
 

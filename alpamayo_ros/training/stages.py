@@ -10,6 +10,7 @@ and the last token for the driver's controls, so that what the trajectory needs 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -108,15 +109,26 @@ class ReasoningLoss(nn.Module):
         return losses
 
 
-def export_cache(model: AlpamayoModel, batch: Batch, passes: Passes = EAGER
-                 ) -> list[list[tuple[Tensor, Tensor]]]:
-    """The frozen VLM's keys and values of each sample, without padding, float16."""
+@dataclass(frozen=True)
+class ReadSample:
+    """What the expert learns from a sample: the frozen VLM's keys and values by layer, each
+    (kv_heads, L, head_dim) float16 without padding, and of its ``Batch`` what is asked for."""
+
+    cache: Cache
+    lengths: Tensor
+    offsets: Tensor
+    action: Tensor
+
+
+def read_sample(model: AlpamayoModel, batch: Batch, passes: Passes = EAGER) -> ReadSample:
+    """A batch of one sample as the frozen VLM reads it."""
     with torch.no_grad():
         tokens, deepstack = passes.see(model, batch.images)
         _, cache = passes.read(model, batch.ids, batch.positions, tokens.flatten(0, 1),
                                [deep.flatten(0, 1) for deep in deepstack])
-    return [[(k[row, :, :length].half(), v[row, :, :length].half()) for k, v in cache]
-            for row, length in enumerate(batch.lengths.tolist())]
+    length = int(batch.lengths[0])
+    return ReadSample([(k[0, :, :length].half(), v[0, :, :length].half()) for k, v in cache],
+                      batch.lengths, batch.offsets, batch.action)
 
 
 def expert_loss(model: AlpamayoModel, cache: Cache, lengths: Tensor, offsets: Tensor,

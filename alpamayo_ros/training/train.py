@@ -27,7 +27,7 @@ from alpamayo_ros.model.config import AlpamayoConfig, load_config
 from alpamayo_ros.model.tokenizer import load_tokenizer
 from alpamayo_ros.training import examples as ex
 from alpamayo_ros.training import stages
-from alpamayo_ros.training.batches import Batch, Batcher, up_to
+from alpamayo_ros.training.batches import Batcher, up_to
 from alpamayo_ros.training.curves import draw_curves
 from alpamayo_ros.training.forward import EAGER, Passes, compiled_passes
 from alpamayo_ros.training.loop import LOG, STATE, Progress, fit
@@ -39,6 +39,7 @@ from alpamayo_ros.training.workers import Stream
 from alpamayo_ros.world.reasoning import all_texts, navigation_texts
 
 _WEIGHTS, _START, _SETTINGS = 'model.safetensors', 'start.json', 'settings.json'
+_CURVES = 'curves.png'
 _CONFIGURATION = ('config.json', 'vlm/config.json', 'vlm/tokenizer.json')
 _INSTANTS, _IMAGES = 3, 24
 _JITTER = 29
@@ -72,6 +73,8 @@ def train(directory: Path, settings: TrainingSettings, device: str = 'cpu',
     if weights is not None and not (directory / _WEIGHTS).exists():
         _take_over(start, weights, directory, progress)
     progress.begin()
+    if (notes / LOG).exists():
+        draw_curves(notes / LOG, notes / _CURVES)  # the last run may have ended before that
     model = _model(directory)
     if progress.load_model(model):
         _save(model, directory)  # whatever ended the last run may have come before it
@@ -87,7 +90,7 @@ def train(directory: Path, settings: TrainingSettings, device: str = 'cpu',
             run(name, stage, settings, progress, model, passes, seed, stack)
         progress.finish(name, model)
         _save(model, directory)
-        draw_curves(notes / LOG, notes / 'curves.png')
+        draw_curves(notes / LOG, notes / _CURVES)
 
 
 def _check_settings(notes: Path, settings: TrainingSettings) -> None:
@@ -294,11 +297,9 @@ def _expert(name: str, stage: StageSettings, settings: TrainingSettings, progres
     if (drawn := progress.drawn(name)) is not None:
         generator.set_state(drawn['generator'])
 
-    def exported(origin: Origin, example: ex.Example
-                 ) -> tuple[list[tuple[Tensor, Tensor]], Batch]:
+    def exported(origin: Origin, example: ex.Example) -> stages.ReadSample:
         jitter = np.random.default_rng([*origin, _JITTER])
-        batch = batcher([example], jitter=jitter).to(model.device)
-        return stages.export_cache(model, batch, passes)[0], batch
+        return stages.read_sample(model, batcher([example], jitter=jitter).to(model.device), passes)
 
     store = _store(_examples(stage, settings), name, stage, settings, progress, seed, stack,
                    np.random.default_rng(seed), exported)
@@ -306,13 +307,13 @@ def _expert(name: str, stage: StageSettings, settings: TrainingSettings, progres
 
     def losses(step: int) -> dict[str, Tensor]:
         drawn = store.draw()
-        lengths = torch.cat([batch.lengths for _, batch in drawn])
+        lengths = torch.cat([read.lengths for read in drawn])
         longest = up_to(int(lengths.max()), passes.multiple)
-        cache = [tuple(_padded([caches[layer][part] for caches, _ in drawn], longest)
+        cache = [tuple(_padded([read.cache[layer][part] for read in drawn], longest)
                        for part in (0, 1)) for layer in range(model.config.text.num_layers)]
         return stages.expert_loss(
-            model, cache, lengths, torch.cat([batch.offsets for _, batch in drawn]),
-            torch.cat([batch.action for _, batch in drawn]), settings.draws, generator, passes)
+            model, cache, lengths, torch.cat([read.offsets for read in drawn]),
+            torch.cat([read.action for read in drawn]), settings.draws, generator, passes)
 
     fit(name, stage, progress, model,
         [model.expert, model.action_in_proj, model.action_out_proj], losses,

@@ -65,7 +65,8 @@ def test_a_run_that_was_killed_gives_the_same_bytes(tmp_path, monkeypatch):
     def found(directory):
         rows = (directory / 'training/log.jsonl').read_text(encoding='utf-8').splitlines()
         return ([json.loads(row) | {'seconds': None} for row in rows],
-                (directory / 'model.safetensors').read_bytes())
+                (directory / 'model.safetensors').read_bytes(),
+                (directory / 'training/curves.png').read_bytes())
 
     try:
         train(tmp_path / 'whole', settings)
