@@ -95,7 +95,7 @@ class Report:
     def details(self) -> list[dict[str, Any]]:
         """One entry a scene and way of planning: its text and every figure, for whoever wants to
         look into a failure."""
-        return [{'kind': scene.scene_id.kind, 'seed': scene.scene_id.seed, 'way': name,
+        return [{'kind': scene.scene_id.kind, 'seed': scene.scene_id.seed, 'variant': name,
                  'reasoning': judged.text,
                  **{key: _finite(value) for key, value in judged.figures.items()
                     if value is not None}}

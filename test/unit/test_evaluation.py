@@ -218,6 +218,8 @@ def test_a_checkpoint_is_evaluated_from_end_to_end(golden):
     assert 'minADE 6.4 s' in table and '| red_light ' in table
     details = golden.details()
     assert len(details) == 2 * 4 + 2 and all('reasoning' in entry for entry in details)
+    assert [entry['variant'] for entry in details] == [
+        name for scene in golden.scenes for name in scene.judged]
 
 
 def test_processes_give_the_figures_of_one(golden):
