@@ -25,7 +25,7 @@ def geometry(base_vocabulary: int) -> Geometry:
         model_type='alpamayo1_5', text=Transformer(192, 448, 6), expert=Transformer(128, 320, 4),
         vision=Transformer(128, 384, 4), text_layers=6, vision_layers=4, deepstack=(1,),
         kv_heads=2, head_dim=32, mrope_section=(8, 4, 4), base_vocabulary=base_vocabulary,
-        trajectory_bins=64, history_bins=128, projection_hidden=128, steps=8)
+        trajectory_bins=64, history_bins=128, projection_hidden=128, steps=6)
 
 
 def write_configuration(directory: Path, texts: Iterable[str]) -> Geometry:

@@ -50,14 +50,14 @@ class TrainingSettings:
     seed: int = 1
     workers: int = 1
     vision: StageSettings = StageSettings(1000, 64, 1e-3, 2.0, 6000)
-    glance: StageSettings = StageSettings(2000, 32, 1e-3, 3.0, 12000, FRONT_CAMERAS, frames=1)
+    glance: StageSettings = StageSettings(3000, 32, 1e-3, 3.0, 12000, FRONT_CAMERAS, frames=1)
     reasoning: StageSettings = StageSettings(500, 4, 5e-4, 2.0, 2500, sees=False)
-    expert: StageSettings = StageSettings(6500, 8, 1e-3, 4.0, 3000)
+    expert: StageSettings = StageSettings(7000, 8, 1e-3, 4.0, 3000)
     draws: int = 4
     weight_decay: float = 0.02
     compiled: bool = True
-    twice: tuple[str, ...] = ('clear_road', 'curve', 'slow_lead', 'standing_lead', 'pedestrian',
-                              'cut_in')
+    twice: tuple[str, ...] = ('clear_road', 'curve', 'slow_lead', 'standing_lead', 'red_light',
+                              'pedestrian', 'cut_in')
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_TRAINING_SEED:

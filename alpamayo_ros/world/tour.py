@@ -15,6 +15,8 @@ from alpamayo_ros.world.traffic import Body, mover_along, travel
 
 _STEPS = 365
 _GREEN_STEP = 85
+_TOLD_M = 28.0
+"""How far before its line the vehicle is told the way through the second junction."""
 
 
 def make_tour(seed: int) -> PlayedDrive:
@@ -55,8 +57,10 @@ def _road(rng: np.random.Generator, setting: Setting) -> tuple[Stage, float]:
 
 
 def _instructions(stage: Stage, rng: np.random.Generator) -> list[str | None]:
-    """The way at the junction that comes next, at every step."""
-    first = stage.passages[0]
+    """The way through each junction, at every step: none between them until the second is near,
+    so that nobody has to tell it from the cones before it."""
+    first, second = stage.passages
     _, _, places = simulate(stage.situation(), (*stage.route.at(0.0)[:3], stage.speed), _STEPS)
     texts = (navigation_text('straight', rng), navigation_text('left', rng))
-    return [texts[int(s > first.end)] for s in places]
+    return [texts[0] if s <= first.end else texts[1] if s + NOSE_M > second.line - _TOLD_M else None
+            for s in places]
