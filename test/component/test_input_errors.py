@@ -106,16 +106,23 @@ def test_an_unknown_encoding_of_a_raw_image(drive, watcher):
 
 def test_a_changed_resolution_is_noted_and_planned_with(drive, watcher):
     larger = jpeg(picture(3, 96, 160))
+    count = 0
 
     def grow(message):
         message.data = larger
         return message
 
-    drive.rig.edit[CAMERA] = grow
+    def now_and_then(message):
+        # Again and again: on a busy machine another warning may take the place of one.
+        nonlocal count
+        count += 1
+        return grow(message) if count // 25 % 2 == 0 else message
+
+    drive.rig.edit[CAMERA] = now_and_then
     watcher.wait_for_status(CAMERA, 'WARN', 'resolution changed from 128 x 72 to 160 x 96')
-    watcher.wait_for_plan(2)
-    drive.rig.edit.clear()
     watcher.wait_for_status(CAMERA, 'WARN', 'resolution changed from 160 x 96 to 128 x 72')
+    drive.rig.edit[CAMERA] = grow
+    watcher.wait_for_plan(2)
     drive.recovers()
 
 
