@@ -283,11 +283,13 @@ def test_places_that_may_not_be_written_are_2(argument, there, tmp_path, capsys,
     assert f"'{place}' cannot be written" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('arguments', [[], ['--output', '/dev/full'], ['--details', '/dev/full']])
-def test_what_fails_on_the_way_is_1(arguments, capsys, monkeypatch):
+@pytest.mark.parametrize('arguments, error', [
+    ([], ValueError), ([], torch.OutOfMemoryError),
+    (['--output', '/dev/full'], None), (['--details', '/dev/full'], None)])
+def test_what_fails_on_the_way_is_1(arguments, error, capsys, monkeypatch):
     def fake(options, progress):
-        if not arguments:
-            raise torch.OutOfMemoryError('there is no room; expected one')
+        if error:
+            raise error('the scene is gone; expected one')
         return evaluate(options, driver=Fake(knowing))
 
     monkeypatch.setattr('alpamayo_ros.evaluation.run.evaluate', fake)
